@@ -1,0 +1,72 @@
+"""Environments: one factory, one batched form for trainers, one wrapper for memory agents.
+
+    env, params = envs.make("brax/inverted_pendulum-P", backend="spring")     # a gymnax 1.0 Environment
+    vec = envs.VectorEnv(env, num_envs=32, pool_size=64)                      # what trainers step
+
+A new environment is one module with `IDS`, `options(env_id)` and `make(env_id, **options)`, and its name in
+`_MODULES`.
+"""
+
+import importlib
+from typing import Any
+
+from envs.checks import check_choice, unknown
+from envs.vector import VectorEnv, VectorState
+from envs.wrappers import PreviousActionReward
+
+__all__ = ["ENV_IDS", "PreviousActionReward", "VectorEnv", "VectorState", "make", "options"]
+
+# Importing one of these must stay cheap: heavy dependencies (brax) are imported when an environment is made.
+_MODULES = ("envs.brax_tasks", "envs.gymnax_tasks")
+_MODULE_OF = {env_id: module for module in map(importlib.import_module, _MODULES) for env_id in module.IDS}
+
+ENV_IDS: tuple[str, ...] = tuple(_MODULE_OF)
+"""Every id that `make` accepts."""
+
+
+def options(env_id: str) -> dict[str, Any]:
+    """Returns every option of an environment with its default value.
+
+    Args:
+        env_id: one of `ENV_IDS`.
+
+    Raises:
+        ValueError: the id is unknown.
+    """
+    return _defaults(env_id)
+
+
+def make(env_id: str, **options: Any):
+    """Builds an environment.
+
+    Args:
+        env_id: one of `ENV_IDS`.
+        **options: any of `envs.options(env_id)`; those left out take their defaults.
+
+    Returns:
+        (env, env_params): a gymnax Environment and the parameters to pass to its `reset` and `step`.
+
+    Raises:
+        ValueError: an unknown id or option, or a value the environment cannot take.
+    """
+    defaults = _defaults(env_id)
+    for name, value in options.items():
+        if name not in defaults:
+            raise ValueError(unknown(f"env.{name}", value, name, defaults, what=f"an option of {env_id}"))
+        options[name] = _as_type_of(defaults[name], name, value)
+    return _MODULE_OF[env_id].make(env_id, **{**defaults, **options})
+
+
+def _defaults(env_id: str) -> dict[str, Any]:
+    check_choice("env.id", env_id, ENV_IDS)
+    return dict(_MODULE_OF[env_id].options(env_id))
+
+
+def _as_type_of(default: Any, name: str, value: Any) -> Any:
+    """Checks that `value` is of the default's type; an int stands for a float, a bool for nothing else."""
+    kind = type(default)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"env.{name}={value!r}: must be of type {kind.__name__}, such as {default!r}")
+    return value

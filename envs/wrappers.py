@@ -1,0 +1,85 @@
+"""Wrappers of single environments."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnax.environments import environment, spaces
+
+
+class PreviousActionReward(environment.Environment):
+    """Appends the action just taken and its raw reward to the observation, which is flattened.
+
+    A discrete action is one-hot. A continuous one is clipped to the action space: what the environment
+    received, not what the policy drew. At an episode's start both are zero. The state is that of the wrapped
+    environment.
+
+    Args:
+        env: a gymnax Environment with array observations.
+    """
+
+    def __init__(self, env):
+        super().__init__()
+        self._env = env
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute == "_env":  # not there yet while an instance is being copied
+            raise AttributeError(attribute)
+        return getattr(self._env, attribute)
+
+    @property
+    def name(self) -> str:
+        return self._env.name
+
+    @property
+    def default_params(self):
+        return self._env.default_params
+
+    @property
+    def num_actions(self) -> int:
+        return self._env.num_actions
+
+    def action_space(self, params=None):
+        return self._env.action_space(params)
+
+    def observation_space(self, params=None) -> spaces.Box:
+        inner = self._env.observation_space(params)
+        action = self._env.action_space(params)
+        if isinstance(action, spaces.Discrete):
+            action = spaces.Box(0.0, 1.0, (action.n,))
+        flat = functools.partial(_flat_bound, boxes=(inner, action))
+        low, high = flat("low"), flat("high")
+        return spaces.Box(np.append(low, -np.inf), np.append(high, np.inf), (low.size + 1,), jnp.float32)
+
+    def is_truncated(self, state, params) -> jax.Array:
+        return self._env.is_truncated(state, params)
+
+    def is_terminated(self, state, params) -> jax.Array:
+        return self._env.is_terminated(state, params)
+
+    def reset_env(self, key: jax.Array, params):
+        obs, state = self._env.reset_env(key, params)
+        space = self._env.action_space(params)
+        action = jnp.zeros(space.n if isinstance(space, spaces.Discrete) else space.shape)
+        return _join(obs, action, 0.0), state
+
+    def step_env(self, key: jax.Array, state, action: jax.Array, params):
+        obs, state, reward, terminated, info = self._env.step_env(key, state, action, params)
+        space = self._env.action_space(params)
+        if isinstance(space, spaces.Discrete):
+            taken = jax.nn.one_hot(action, space.n)
+        else:
+            taken = jnp.clip(action, space.low, space.high)
+        return _join(obs, taken, reward), state, reward, terminated, info
+
+
+def _join(obs: jax.Array, action: jax.Array, reward: jax.Array | float) -> jax.Array:
+    parts = (jnp.ravel(jnp.asarray(part, jnp.float32)) for part in (obs, action, reward))
+    return jnp.concatenate(list(parts))
+
+
+def _flat_bound(bound: str, boxes) -> np.ndarray:
+    """`low` or `high` of several boxes, flattened and joined."""
+    return np.concatenate([np.broadcast_to(getattr(box, bound), box.shape).ravel() for box in boxes])
