@@ -1,0 +1,65 @@
+"""Memory cores under one contract, and the networks around them.
+
+    core = make_core("arelit", n_layers=2)
+    carry = core.initialize_carry((num_envs,))
+    params = core.init(key, carry, inputs, resets)                 # inputs [T, B, D], resets [T, B] bool
+    carry, outputs = core.apply(params, carry, inputs, resets)     # outputs [T, B, d]
+
+`resets[t]` is true where `inputs[t]` starts an episode: the core clears its carry before it consumes the input.
+The carry is a pytree whose leaves lead with the batch axes. One step at a time, a whole segment, or any
+chunking of it give the same outputs and the same carry.
+"""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import flax.linen as nn
+
+from networks.arelit import AReLiT
+from networks.feedforward import FeedForward
+from networks.reference_params import import_reference_params
+
+__all__ = ["CORES", "hyperparameters", "import_reference_params", "make_core"]
+
+# To add a core: write its file, add it here. Trainers, --help and the property tests find it by this table.
+CORES: dict[str, type[nn.Module]] = {
+    "arelit": AReLiT,
+    "feedforward": FeedForward,
+}
+
+
+def hyperparameters(name: str) -> dict[str, Any]:
+    """The core's hyperparameters and their defaults.
+
+    Raises:
+        ValueError: unknown core.
+    """
+    if name not in CORES:
+        close = difflib.get_close_matches(str(name), CORES, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"core.name={name!r}: unknown memory core{hint}; allowed: {', '.join(CORES)}")
+    fields = [field for field in dataclasses.fields(CORES[name]) if field.name not in ("parent", "name")]
+    return {field.name: field.default for field in fields}
+
+
+def make_core(name: str, **settings: Any) -> nn.Module:
+    """A memory core as a flax module; what is not given keeps the core's default.
+
+    Raises:
+        ValueError: unknown core or hyperparameter, or a value of the wrong type or out of range.
+    """
+    defaults = hyperparameters(name)
+    for field, value in settings.items():
+        if field not in defaults:
+            close = difflib.get_close_matches(field, defaults, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ValueError(
+                f"core.{field}={value!r}: {name} has no such hyperparameter{hint}; it has: {', '.join(defaults)}"
+            )
+        kind = type(defaults[field])
+        if type(value) is not kind:
+            raise ValueError(f"core.{field}={value!r}: must be of type {kind.__name__}")
+        if kind is int and value < 1:
+            raise ValueError(f"core.{field}={value}: must be at least 1")
+    return CORES[name](**settings)

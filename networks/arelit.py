@@ -1,0 +1,242 @@
+"""AReLiT, the approximate recurrent linear transformer (AGaLiTe; Pramanik et al., arXiv 2310.15719, section 4).
+
+Per head, with (x) the outer product of a d_head vector and an eta vector:
+
+    k_t = relu(W_K x) (x) relu(W_p1 x)       q_t = relu(W_Q x) (x) relu(W_p2 x)        v_t = W_V x
+    beta_t = sigmoid(W_beta x)               gamma_t = sigmoid(W_gamma x) (x) sigmoid(W_p3 x)
+    V^i_t = (1 - reset_t)(1 - beta_t)  V^i_{t-1} + cos(omega_i n_t) beta_t v_t         i = 1 .. r
+    K^i_t = (1 - reset_t)(1 - gamma_t) K^i_{t-1} + cos(omega_i n_t) gamma_t k_t
+    s_t   = (1 - reset_t)(1 - gamma_t) s_{t-1}   + gamma_t k_t
+    a_t   = sum_i V^i_t (K^i_t . q_t) / (2 r (s_t . q_t) + 1e-5)
+
+Three exact rewritings make it small and fast:
+* omega = linspace(-pi, pi, r) is symmetric and cos is even, so only ceil(r / 2) oscillators differ; the others
+  are counted by a multiplicity.
+* cos(omega_i n) is periodic in n, so n is an integer modulo that period and the cosines are a table: exact for
+  ever, where a float counter drifts and stops at 2^24.
+* Time runs in short chunks. Only the carry at each chunk's start is kept for the gradient, the rest is computed
+  again, so memory grows with T / chunk, not with T times the state.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from networks.layers import GRUGate, orthogonal_columns, run_layers
+from networks.recurrence import Form, default_form, linear_recurrence
+
+SQRT2 = float(np.sqrt(2.0))
+EPSILON = 1e-5
+# Steps a chunk: the chunk's states should stay in a CPU's second-level cache.
+CHUNK_LENGTH = {"sequential": 16, "associative": 64}
+
+
+class LayerCarry(NamedTuple):
+    """Memory of one layer. m = ceil(r / 2) oscillators."""
+
+    key: jax.Array  # [..., m, H, eta, d_head]
+    value: jax.Array  # [..., m, H, d_head]
+    norm: jax.Array  # [..., H, eta, d_head]
+
+
+class Carry(NamedTuple):
+    """Memory of the whole core."""
+
+    layers: tuple[LayerCarry, ...]
+    phase: jax.Array  # [...] int32, n modulo the oscillators' common period
+
+
+class Features(NamedTuple):
+    """What the recurrence consumes; the outer products are kept as their factors."""
+
+    key: jax.Array  # [T, ..., H, d_head], >= 0
+    key_expansion: jax.Array  # [T, ..., H, eta], >= 0
+    query: jax.Array  # [T, ..., H, d_head], >= 0
+    query_expansion: jax.Array  # [T, ..., H, eta], >= 0
+    value: jax.Array  # [T, ..., H, d_head]
+    beta: jax.Array  # [T, ..., H, d_head], in (0, 1)
+    gamma: jax.Array  # [T, ..., H, d_head], in (0, 1)
+    gamma_expansion: jax.Array  # [T, ..., H, eta], in (0, 1)
+
+
+def num_oscillators(r: int) -> int:
+    """Oscillators left after folding."""
+    return (r + 1) // 2
+
+
+@functools.lru_cache
+def oscillator_table(r: int) -> tuple[np.ndarray, np.ndarray]:
+    """(cos(omega_i n) for n = 0 .. period - 1 as [period, m], multiplicities [m]) of the folded oscillators."""
+    period = 2 * (r - 1) if r > 1 else 2
+    omega = np.linspace(-np.pi, np.pi, r)[: num_oscillators(r)]
+    multiplicity = np.full(num_oscillators(r), 2.0)
+    if r % 2 == 1:
+        multiplicity[-1] = 1.0
+    return np.cos(omega * np.arange(period)[:, None]), multiplicity
+
+
+def attention(
+    features: Features, keep: jax.Array, phase: jax.Array, carry: LayerCarry, r: int, form: Form | None = None
+) -> tuple[LayerCarry, jax.Array]:
+    """The recurrence and its read-out.
+
+    Args:
+        features: see Features.
+        keep: [T, ...], 0 where the step starts an episode, else 1.
+        phase: [T, ...] int32, n_t (any integer; only n_t modulo the period counts).
+        carry: memory before the first step.
+        r: number of oscillators before folding.
+        form: how the linear recurrences run; None picks by backend.
+
+    Returns:
+        (carry after the last step, a [T, ..., H, d_head]).
+    """
+    form = form or default_form()
+    length = keep.shape[0]
+    num_chunks = -(-length // CHUNK_LENGTH[form])
+    chunk = -(-length // num_chunks)
+    cosines, multiplicity = oscillator_table(r)
+    dtype = features.value.dtype
+    cosine = jnp.asarray(cosines, dtype)[phase % len(cosines)]  # [T, ..., m]
+    run_chunk = functools.partial(
+        _attend_chunk, multiplicity=jnp.asarray(multiplicity, dtype), scale=2.0 * r, form=form
+    )
+    if num_chunks == 1:
+        return run_chunk(carry, (features, keep, cosine))
+
+    # Zero features with keep = 1 leave the carry as it is, so the last chunk may be padded with them.
+    padding = num_chunks * chunk - length
+
+    def split(x, fill=0.0):
+        x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), constant_values=fill)
+        return x.reshape(num_chunks, chunk, *x.shape[1:])
+
+    inputs = (jax.tree.map(split, features), split(keep, 1.0), split(cosine))
+    carry, outputs = jax.lax.scan(jax.checkpoint(run_chunk, prevent_cse=False), carry, inputs)
+    return carry, outputs.reshape(num_chunks * chunk, *outputs.shape[2:])[:length]
+
+
+def _attend_chunk(carry, inputs, *, multiplicity, scale, form):
+    features, keep, cosine = inputs
+
+    def expand(vector, expansion):
+        return expansion[..., :, None] * vector[..., None, :]  # [T, ..., H, eta, d_head]
+
+    query = expand(features.query, features.query_expansion)
+    gamma = expand(features.gamma, features.gamma_expansion)
+    key_update = gamma * expand(features.key, features.key_expansion)
+    value_update = features.beta * features.value
+    keep = keep[..., None, None]
+    key_decay = keep[..., None] * (1 - gamma)
+    value_decay = keep * (1 - features.beta)
+    cosine = cosine[..., :, None, None]  # [T, ..., m, 1, 1]
+
+    norm = linear_recurrence(key_decay, key_update, carry.norm, form)
+    # The oscillator axis stands before the heads.
+    key = linear_recurrence(
+        key_decay[..., None, :, :, :], cosine[..., None] * key_update[..., None, :, :, :], carry.key, form
+    )
+    value = linear_recurrence(
+        value_decay[..., None, :, :], cosine * value_update[..., None, :, :], carry.value, form
+    )
+
+    overlap = jnp.sum(key * query[..., None, :, :, :], axis=(-2, -1))  # K^i . q: [T, ..., m, H]
+    numerator = jnp.sum(value * (multiplicity[:, None] * overlap)[..., None], axis=-3)
+    denominator = scale * jnp.sum(norm * query, axis=(-2, -1)) + EPSILON  # [T, ..., H]
+    last = LayerCarry(key=key[-1], value=value[-1], norm=norm[-1])
+    return last, numerator / denominator[..., None]
+
+
+class Block(nn.Module):
+    """LayerNorm, attention, relu, gate; LayerNorm, feed-forward, relu, gate."""
+
+    d_model: int
+    d_head: int
+    d_ffc: int
+    n_heads: int
+    eta: int
+    r: int
+
+    @nn.compact
+    def __call__(self, carry: LayerCarry, x: jax.Array, keep: jax.Array, phase: jax.Array):
+        """x: [T, ..., d_model]; keep, phase: [T, ...]. Returns (carry, [T, ..., d_model])."""
+
+        def dense(width, name):
+            return nn.Dense(width, kernel_init=nn.initializers.orthogonal(SQRT2), name=name)
+
+        def gate(name):
+            return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
+
+        normed = nn.LayerNorm(name="attention_norm")(x)
+        heads = dense(self.n_heads * 5 * self.d_head, "kqvbg")(normed)
+        heads = heads.reshape(*x.shape[:-1], self.n_heads, 5 * self.d_head)
+        expansions = dense(self.n_heads * 3 * self.eta, "expansions")(normed)
+        expansions = expansions.reshape(*x.shape[:-1], self.n_heads, 3 * self.eta)
+        k, q, v, beta, gamma = jnp.split(heads, 5, axis=-1)
+        p1, p2, p3 = jnp.split(expansions, 3, axis=-1)
+        features = Features(
+            key=nn.relu(k),
+            key_expansion=nn.relu(p1),
+            query=nn.relu(q),
+            query_expansion=nn.relu(p2),
+            value=v,
+            beta=nn.sigmoid(beta),
+            gamma=nn.sigmoid(gamma),
+            gamma_expansion=nn.sigmoid(p3),
+        )
+        carry, attended = attention(features, keep.astype(v.dtype), phase, carry, self.r)
+        attended = dense(self.d_model, "project")(attended.reshape(*x.shape[:-1], self.n_heads * self.d_head))
+        x = gate("attention_gate")(x, nn.relu(attended))
+        hidden = nn.relu(dense(self.d_ffc, "ffc_in")(nn.LayerNorm(name="ffc_norm")(x)))
+        return carry, gate("ffc_gate")(x, nn.relu(dense(self.d_model, "ffc_out")(hidden)))
+
+
+class AReLiT(nn.Module):
+    """Stack of AReLiT blocks behind a Dense + relu embedding.
+
+    n_layers: blocks. d_model: width of inputs and outputs of a block. d_head: width of a head.
+    d_ffc: width of the feed-forward layer. n_heads: heads. eta: expansion of keys, queries and their gates.
+    r: oscillators (the rank of the approximation).
+    """
+
+    n_layers: int = 4
+    d_model: int = 128
+    d_head: int = 64
+    d_ffc: int = 128
+    n_heads: int = 4
+    eta: int = 4
+    r: int = 2
+
+    def setup(self):
+        self.embedding = nn.Dense(self.d_model, kernel_init=nn.initializers.orthogonal(SQRT2))
+        self.layers = [
+            Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.eta, self.r)
+            for _ in range(self.n_layers)
+        ]
+
+    @nn.nowrap
+    def initialize_carry(self, batch_shape: tuple[int, ...]) -> Carry:
+        """Empty memory; every leaf leads with batch_shape. n starts at 1, as in the released code."""
+        m, heads = num_oscillators(self.r), (self.n_heads, self.eta, self.d_head)
+        layer = LayerCarry(
+            key=jnp.zeros((*batch_shape, m, *heads)),
+            value=jnp.zeros((*batch_shape, m, self.n_heads, self.d_head)),
+            norm=jnp.zeros((*batch_shape, *heads)),
+        )
+        return Carry(layers=(layer,) * self.n_layers, phase=jnp.ones(batch_shape, jnp.int32))
+
+    def __call__(self, carry: Carry, inputs: jax.Array, resets: jax.Array) -> tuple[Carry, jax.Array]:
+        """inputs: [T, *batch, D]; resets: [T, *batch] bool, true where the input starts an episode.
+
+        Returns (carry, outputs [T, *batch, d_model]). A reset clears the memory but not the phase.
+        """
+        steps = jnp.arange(1, inputs.shape[0] + 1, dtype=jnp.int32)
+        phase = carry.phase + steps.reshape(-1, *[1] * carry.phase.ndim)  # [T, *batch]
+        x = nn.relu(self.embedding(inputs))
+        layers, x = run_layers(self.layers, carry.layers, x, jnp.logical_not(resets), phase)
+        period = len(oscillator_table(self.r)[0])
+        return Carry(layers=layers, phase=phase[-1] % period), x

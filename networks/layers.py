@@ -1,0 +1,99 @@
+"""What several memory cores share: the GRU gate, and running one block over a stack of layers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def orthogonal_columns(num_blocks: int, scale: float) -> Callable:
+    """Initialiser of [d_in, num_blocks * d_out]: side by side, independent orthogonal matrices.
+
+    A Dense that computes several projections at once then starts as if each had its own Dense.
+    """
+    return _blocks_initialiser(nn.initializers.orthogonal(scale), num_blocks)
+
+
+def lecun_columns(num_blocks: int) -> Callable:
+    """As orthogonal_columns, with flax's default initialiser."""
+    return _blocks_initialiser(nn.initializers.lecun_normal(), num_blocks)
+
+
+def _blocks_initialiser(initialiser, num_blocks):
+    def init(key, shape, dtype=jnp.float32):
+        block = (shape[0], shape[1] // num_blocks)
+        keys = jax.random.split(key, num_blocks)
+        return jnp.concatenate([initialiser(k, block, dtype) for k in keys], axis=1)
+
+    return init
+
+
+class GRUGate(nn.Module):
+    """Gate of Parisotto et al. (2020), eq. 8, in place of a residual connection.
+
+    r = sigmoid(W_r y + U_r x)    z = sigmoid(W_z y + U_z x - b)    h = tanh(W_g y + U_g (r * x))
+    output = (1 - z) x + z h
+
+    The matrices that share an input are one product: `W` holds W_r, W_z, W_g, `U` holds U_r, U_z.
+    `columns_init(n)` gives the initialiser of n matrices side by side.
+    """
+
+    columns_init: Callable[[int], Callable]
+    bias_init: float = 2.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """x: skip input [..., d]; y: the sublayer's output [..., d]. Returns [..., d]."""
+        d = x.shape[-1]
+        bias = self.param("bias", nn.initializers.constant(self.bias_init), (d,))
+        wr, wz, wg = jnp.split(
+            nn.Dense(3 * d, use_bias=False, kernel_init=self.columns_init(3), name="W")(y), 3, axis=-1
+        )
+        ur, uz = jnp.split(
+            nn.Dense(2 * d, use_bias=False, kernel_init=self.columns_init(2), name="U")(x), 2, axis=-1
+        )
+        r = nn.sigmoid(wr + ur)
+        z = nn.sigmoid(wz + uz - bias)
+        h = nn.tanh(wg + nn.Dense(d, use_bias=False, kernel_init=self.columns_init(1), name="U_g")(r * x))
+        return (1 - z) * x + z * h
+
+
+def run_layers(blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *inputs: Any) -> tuple[tuple, jax.Array]:
+    """Apply equal blocks one after the other: carry_l, x = block_l(carry_l, x, *inputs).
+
+    A single step (acting) is unrolled, each layer reading its own arrays: scanning would copy every layer's
+    weights in every step. A segment (learning) is one scan over the stacked parameters, so that the program's
+    size and compile time do not grow with the number of layers.
+
+    Args:
+        blocks: modules of one class and one set of hyperparameters, bound to their own parameters.
+        carries: one carry a layer.
+        x: [T, ..., d].
+        inputs: further arguments, the same for every layer.
+
+    Returns:
+        (carries, outputs [T, ..., d]).
+    """
+    if x.shape[0] == 1 or len(blocks) == 1 or blocks[0].is_initializing():
+        new_carries = []
+        for block, carry in zip(blocks, carries, strict=True):
+            carry, x = block(carry, x, *inputs)
+            new_carries.append(carry)
+        return tuple(new_carries), x
+
+    def stack(*trees):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    unbound = blocks[0].clone(parent=None, name=None)
+
+    def apply_layer(x, layer):
+        params, carry = layer
+        carry, x = unbound.apply({"params": params}, carry, x, *inputs)
+        return x, carry
+
+    params = stack(*[block.variables["params"] for block in blocks])
+    x, stacked = jax.lax.scan(apply_layer, x, (params, stack(*carries)))
+    new_carries = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(blocks)))
+    return new_carries, x
