@@ -185,8 +185,23 @@ def _load(task: str, backend: str):
     """Builds the Brax environment, without the lines that Brax, MJX and MuJoCo print about themselves."""
     with _quiet():
         from brax import envs as brax_envs
+        from brax import fluid
 
+        if fluid.jp is jnp:
+            fluid.jp = _NumpyWithOldClip()
         return brax_envs.get_environment(task, backend=backend)
+
+
+class _NumpyWithOldClip:
+    """jax.numpy whose `clip` still takes a_min and a_max: jax 0.10 removed them, and Brax's fluid model, which
+    swimmer needs, passes them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(jnp, name)
+
+    @staticmethod
+    def clip(x: jax.Array, a_min: Any = None, a_max: Any = None) -> jax.Array:
+        return jnp.clip(x, a_min, a_max)
 
 
 @contextlib.contextmanager
