@@ -1,0 +1,13 @@
+"""Everything of a trainer that touches disk, terminal, network or devices; nothing that changes its learning.
+
+    main        the command line of a trainer, from its Config (cli.py)
+    load_run    a run directory back as trainer and state (restore.py)
+
+Importing this package is cheap; JAX, orbax, matplotlib and wandb are imported when they are needed.
+"""
+
+from algos.harness.cli import main
+from algos.harness.errors import BadInput, RunError
+from algos.harness.restore import LoadedRun, load_run
+
+__all__ = ["BadInput", "LoadedRun", "RunError", "load_run", "main"]

@@ -1,0 +1,212 @@
+"""Checkpoints: the whole RunnerState of all seeds, atomic, two kept, a damaged one found before it is used.
+
+    checkpoints/<update>/        written by orbax, under another name until it is whole
+    checkpoints/<update>/SHA256  one line a file; written last, so a checkpoint without it is not whole
+
+Arrays are stored by name ("params.torso.kernel") from host memory, so a checkpoint is independent of the
+number of devices. Typed PRNG keys are stored as their key data. Nothing here is pickled.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from algos.harness.errors import RunError, one_line
+
+DIGESTS = "SHA256"
+TEMPORARY = ".orbax-checkpoint-tmp"
+
+
+class Checkpoints:
+    """The checkpoints of one run directory.
+
+    Args:
+        directory: <run directory>/checkpoints; made by the first save.
+        keep: how many to keep.
+    """
+
+    def __init__(self, directory: Path, keep: int = 2):
+        self.directory = directory.absolute()
+        self._keep = keep
+
+    def updates(self) -> list[int]:
+        """The update counts that have a checkpoint, whole or not, in ascending order."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(int(each.name) for each in self.directory.iterdir() if each.name.isdecimal())
+
+    def save(self, update: int, state: Any, extra: dict[str, Any]) -> None:
+        """Writes the state (arrays on any device) and `extra` (plain JSON) and removes what is too old.
+
+        Returns when everything is on disk, so the caller may donate the state's buffers next.
+
+        Raises:
+            RunError: the checkpoint could not be written; those before it are untouched.
+        """
+        import orbax.checkpoint as ocp
+
+        final = self.directory / str(update)
+        try:
+            self._remove_leftovers(update)
+            with _checkpointer() as writer:
+                writer.save(
+                    final,
+                    ocp.args.Composite(
+                        state=ocp.args.StandardSave(to_arrays(state)), extra=ocp.args.JsonSave(extra)
+                    ),
+                )
+            (final / DIGESTS).write_text(_digests(final))
+            for old in self.updates()[: -self._keep]:
+                shutil.rmtree(self.directory / str(old))
+        # tensorstore reports a full disk as a ValueError, so there is no narrower class that fits.
+        except Exception as error:
+            raise RunError(
+                f"{final}: checkpoint cannot be written: {_reason(error)}; "
+                f"the last whole checkpoint is that of update {self.newest_whole() or '(none)'}"
+            ) from error
+
+    def restore(
+        self, abstract_state: Any, report: Callable[[str], None]
+    ) -> tuple[int, Any, dict[str, Any]] | None:
+        """The newest whole checkpoint, or None where there is none.
+
+        Args:
+            abstract_state: the state as jax.ShapeDtypeStructs, from jax.eval_shape.
+            report: called with one line for every damaged checkpoint that was passed over.
+
+        Returns:
+            (update, state of host arrays, extra).
+
+        Raises:
+            ValueError: the checkpoint belongs to a state of other names, shapes or types.
+        """
+        for update in reversed(self.updates()):
+            if not (damage := self.damage(update)):
+                return update, *self._read(update, abstract_state)
+            report(f"checkpoint of update {update} is damaged ({damage}); going back to the one before it")
+        return None
+
+    def newest_whole(self) -> int | None:
+        """The update count of the newest whole checkpoint, None where there is none."""
+        return next((update for update in reversed(self.updates()) if not self.damage(update)), None)
+
+    def damage(self, update: int) -> str:
+        """What is wrong with the files of a checkpoint; empty if they are as they were written."""
+        directory = self.directory / str(update)
+        listing = directory / DIGESTS
+        if not listing.is_file():
+            return "it was not written to its end"
+        written = listing.read_text(errors="replace").splitlines()
+        differing = set(written) ^ set(_digests(directory).splitlines())
+        names = sorted({line.partition("  ")[2] for line in differing})
+        return f"{', '.join(names[:3])} changed since it was written" if differing else ""
+
+    def remove_after(self, update: int) -> None:
+        """Removes the (damaged) checkpoints newer than `update`, which a resumed run will write again."""
+        for newer in self.updates():
+            if newer > update:
+                shutil.rmtree(self.directory / str(newer))
+
+    def _remove_leftovers(self, update: int) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for each in self.directory.iterdir():
+            if TEMPORARY in each.name or each.name == str(update):
+                shutil.rmtree(each)
+
+    def _read(self, update: int, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
+        import orbax.checkpoint as ocp
+
+        wanted = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            for name, leaf in _named(jax.eval_shape(_raw_keys, abstract_state)).items()
+            if leaf.size
+        }
+        with _checkpointer() as reader:
+            directory = self.directory / str(update)
+            stored = reader.metadata(directory).item_metadata["state"]
+            found = {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in stored.items()}
+            expected = {name: (leaf.shape, np.dtype(leaf.dtype)) for name, leaf in wanted.items()}
+            for name in sorted(found.keys() | expected.keys()):
+                if found.get(name) != expected.get(name):
+                    here, there = expected.get(name), found.get(name)
+                    raise ValueError(f"{directory}: {name} is {there}, but this trainer's is {here}")
+            restored = reader.restore(
+                directory,
+                ocp.args.Composite(
+                    state=ocp.args.StandardRestore(
+                        {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
+                    ),
+                    extra=ocp.args.JsonRestore(),
+                ),
+            )
+        return from_arrays(abstract_state, restored.state), restored.extra
+
+
+def _checkpointer() -> Any:
+    import orbax.checkpoint as ocp
+
+    handlers = {"state": ocp.StandardCheckpointHandler(), "extra": ocp.JsonCheckpointHandler()}
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
+
+
+def to_arrays(state: Any) -> dict[str, np.ndarray]:
+    """The leaves as copies in host memory, by name; orbax takes no arrays without elements, so not those."""
+    return {name: np.array(leaf) for name, leaf in _named(_raw_keys(state)).items() if leaf.size}
+
+
+def from_arrays(abstract_state: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """The inverse of to_arrays, for a state of this structure, with typed keys again."""
+    leaves, tree = jax.tree_util.tree_flatten_with_path(abstract_state)
+
+    def leaf(path: Any, like: Any) -> Any:
+        name = _name(path)
+        if _is_key(like):
+            return jax.random.wrap_key_data(arrays[name], impl=_key_impl(like))
+        return arrays[name] if like.size else np.zeros(like.shape, like.dtype)
+
+    return jax.tree.unflatten(tree, [leaf(path, like) for path, like in leaves])
+
+
+def _raw_keys(state: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_impl(abstract_key: Any) -> Any:
+    # jax.random.key_impl takes keys and tracers, but no ShapeDtypeStruct.
+    found = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), abstract_key)
+    return found[0]
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _digests(directory: Path) -> str:
+    """One line a file, `sha256  name`, but for the listing itself."""
+    files = sorted(each for each in directory.rglob("*") if each.is_file() and each.name != DIGESTS)
+    return "".join(f"{_digest(each)}  {each.relative_to(directory)}\n" for each in files)
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    text = one_line(error)
+    full = "No space left on device"
+    return full if full in text or "ENOSPC" in text else text[:300]

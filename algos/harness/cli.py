@@ -1,0 +1,256 @@
+"""The command line of a trainer, from its Config.
+
+Every field is a flag; the dictionaries `env` and `core` are flags --env.<option> and
+--core.<hyperparameter> of the environment and the core that the command line (or the preset) chooses. Bad
+input is one line on stderr and exit code 2, before anything is compiled.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import io
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from algos.harness import run_dir
+from algos.harness.errors import BadInput, exit_codes, one_line
+
+Presets = dict[str, dict[str, Any]]
+
+
+class Request(NamedTuple):
+    """What a command line asks for: a Config, and the run directory to continue, None for a new run."""
+
+    config: Any
+    resume: Path | None
+
+
+def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo: str) -> None:
+    """Runs a trainer from the command line: parse, build, train, save. The whole `main` of a trainer.
+
+    Args:
+        Config: frozen dataclass with a default for every field; its ValueErrors are bad input.
+        presets: fields to change by name; `env` and `core` hold the options that differ.
+        make_train: Config -> Trainer; its ValueErrors are bad input.
+        doc: text above the flags in --help.
+        algo: name of the trainer's module in `algos`.
+
+    Raises:
+        SystemExit: 2 bad input, 130 and 143 stopped by a signal, 1 a run that failed.
+    """
+    with exit_codes():
+        config, resume = parse(Config, presets, doc, algo, sys.argv[1:])
+        try:
+            trainer = make_train(config)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        path = resume or Path(config.run_dir or run_dir.default_path(config, algo))
+        if resume:
+            run_dir.check_writable(path)
+        else:
+            run_dir.create(path, dataclasses.replace(config, run_dir=str(path)), algo, ["python", *sys.argv])
+        from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
+
+        loop.run(config, trainer, algo, path)
+
+
+def parse(Config: type, presets: Presets, doc: str, algo: str, argv: Sequence[str]) -> Request:
+    """Builds the Config a command line asks for.
+
+    Raises:
+        BadInput: with one line that names the field.
+        SystemExit: code 0 after --help.
+    """
+    chosen, rest = _choices(argv)
+    if chosen.preset is not None and chosen.preset not in presets:
+        raise BadInput(_unknown("preset", chosen.preset, presets))
+    stored = None
+    if chosen.resume and not {"-h", "--help"} & set(argv):
+        stored = run_dir.load_config(Path(chosen.resume), Config, algo)
+    if stored is not None and chosen.preset is None:
+        base = dataclasses.replace(stored, run_dir="")
+    else:
+        base = preset_config(Config, presets[chosen.preset or "default"])
+    base = dataclasses.replace(
+        base,
+        env=_switch("env", base.env, getattr(chosen, "env.id")),
+        core=_switch("core", base.core, getattr(chosen, "core.name")),
+    )
+    config = _flags(Config, base, f"{doc.strip()}\n\n{_names(presets)}", algo, rest)
+    check_finite(config)
+    if stored is None:
+        return Request(config, None)
+    return Request(_continued(stored, config, Path(chosen.resume)), Path(chosen.resume))
+
+
+def preset_config(Config: type, preset: dict[str, Any]) -> Any:
+    """The Config of a preset.
+
+    A preset that names its environment (core) starts from that one's own defaults; one that does not changes
+    the default Config's.
+    """
+    default, fields = Config(), dict(preset)
+    for field, name_key in _NAME_KEYS.items():
+        changes = fields.get(field, {})
+        start = {} if name_key in changes else getattr(default, field)
+        start = {**_complete(field, (start | changes)[name_key]), **start}
+        if unknown := changes.keys() - start.keys():
+            raise ValueError(f"preset with unknown {field} options: {sorted(unknown)}")
+        fields[field] = {**start, **changes}
+    return dataclasses.replace(default, **fields)
+
+
+def check_finite(config: Any) -> None:
+    """Raises BadInput if a number of the Config, or of a dictionary in it, is NaN or infinite."""
+    for name, value in _flat(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"{name}={value}: must be a finite number")
+
+
+_NAME_KEYS = {"env": "id", "core": "name"}
+
+
+def _choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The flags that decide which other flags there are, and argv without --preset, which is no field."""
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise BadInput(message.removeprefix("argument "))
+
+    preset, others = (Parser(add_help=False, allow_abbrev=False) for _ in range(2))
+    preset.add_argument("--preset")
+    for flag in ("--env.id", "--core.name", "--resume"):
+        others.add_argument(flag)
+    known, rest = preset.parse_known_args(argv)
+    others.parse_known_args(rest, namespace=known)
+    return known, rest
+
+
+def _complete(field: str, name: str) -> dict[str, Any]:
+    """Every option of an environment (hyperparameter of a core) with its default, its name first."""
+    import envs
+    import networks
+
+    defaults = {"env": envs.options, "core": networks.hyperparameters}[field]
+    try:
+        return {_NAME_KEYS[field]: name, **defaults(name)}
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+
+
+def _switch(field: str, current: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Another environment or core: what both have carries over, the rest are the new one's defaults."""
+    if name is None or name == current[_NAME_KEYS[field]]:
+        return current
+    new = _complete(field, name)
+    return {key: current[key] if key in current and key != _NAME_KEYS[field] else new[key] for key in new}
+
+
+def _flags(Config: type, base: Any, description: str, algo: str, argv: Sequence[str]) -> Any:
+    """`base` changed by the flags, by tyro; its errors as BadInput."""
+    import tyro
+
+    output = io.StringIO()
+    columns = os.environ.get("COLUMNS")
+    if not {"-h", "--help"} & set(argv):
+        os.environ["COLUMNS"] = "10000"  # or tyro breaks the words of its messages
+    try:
+        with contextlib.redirect_stderr(output):
+            return tyro.cli(
+                Config, args=list(argv), default=base, prog=f"python algos/{algo}.py", description=description
+            )
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        raise BadInput(_condense(output.getvalue(), _flat(base), argv)) from None
+    finally:
+        if columns is None:
+            os.environ.pop("COLUMNS", None)
+        else:
+            os.environ["COLUMNS"] = columns
+
+
+def _condense(box: str, fields: dict[str, Any], argv: Sequence[str]) -> str:
+    """tyro's box as one line that begins with the field."""
+    lines = [line.strip("╭╮╰╯│─ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    text = one_line(" ".join(line for line in lines[1:] if line))  # the first line is the box's title
+    text = text.partition(" For full helptext")[0]
+    if found := re.match(r"Unrecognized options: (.*?)(,|$| Perhaps| Arguments)", text):
+        flag = found[1].partition("=")[0]
+        if not flag.startswith("-"):
+            before = [previous for previous, each in zip(argv, argv[1:], strict=False) if each == found[1]]
+            place = f" after {before[0]}" if before else ""
+            return f"{flag!r}{place}: not a flag, and no flag takes it as its value"
+        known = [f"--{name.replace('_', '-')}" for name in fields]
+        close = difflib.get_close_matches(flag.replace("_", "-"), known, n=3, cutoff=0.5)
+        hint = f"did you mean {_or(close)}? " if close else ""
+        return f"{flag}: unknown flag; {hint}--help lists what is allowed"
+    if found := re.match(r"Error parsing (--\S+): (.*) Argument helptext: \S+ (\S+)", text):
+        value = re.search(r"'(.*?)'", found[2])
+        allowed = _or(_KINDS.get(kind, kind) for kind in found[3].split("|"))
+        return f"{found[1]}{f'={value[0]}' if value else ''}: must be {allowed}"
+    if found := re.match(r"invalid choice (.*) for argument '(\S+?)'\. Expected one of \((.*?),?\)", text):
+        return f"{found[2]}={found[1]}: must be one of {found[3]}"
+    if found := re.match(r"Missing value for argument '(\S+?)'", text):
+        return f"{found[1]}: must be followed by a value"
+    # A ValueError of Config.__post_init__ names its field itself; what tyro may say otherwise stays as it is.
+    return re.sub(r"^Error parsing [A-Za-z]\S*: ", "", text)
+
+
+_KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None"}
+
+
+def _or(words: Iterable[str]) -> str:
+    return " or ".join(words)
+
+
+def _continued(stored: Any, asked: Any, path: Path) -> Any:
+    """The stored Config, if no flag asks for another; where to send the metrics may differ."""
+    if asked.run_dir and Path(asked.run_dir).resolve() != path.resolve():
+        raise BadInput(f"run_dir={asked.run_dir!r}: must be left out or the same as --resume {path}")
+    free = {"run_dir": str(path), "resume": str(path), "wandb": asked.wandb}
+    old, new = _flat(dataclasses.replace(stored, **free)), _flat(dataclasses.replace(asked, **free))
+    for name in [*new, *old]:
+        if old.get(name) != new.get(name):
+            raise BadInput(f"{name}={new.get(name)!r}: {path} holds a run with {name}={old.get(name)!r}; "
+                           "a resumed run keeps its configuration, leave the flag out")  # fmt: skip
+    return dataclasses.replace(stored, **free)
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    """Every field, those of dictionaries as `field.key`."""
+    flat = {}
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if isinstance(value, dict):
+            flat.update({f"{each.name}.{key}": entry for key, entry in value.items()})
+        else:
+            flat[each.name] = value
+    return flat
+
+
+def _names(presets: Presets) -> str:
+    """The part of --help that lists presets, environments and cores."""
+    import envs
+    import networks
+
+    return "\n\n".join(
+        f"{title}: {', '.join(names)}"
+        for title, names in (
+            ("--preset", presets),
+            ("--env.id", envs.ENV_IDS),
+            ("--core.name", networks.CORES),
+        )
+    )
+
+
+def _unknown(field: str, value: str, allowed: Sequence[str] | Presets) -> str:
+    close = difflib.get_close_matches(value, allowed, n=3, cutoff=0.5)
+    hint = f" (did you mean {_or(close)}?)" if close else ""
+    return f"{field}={value!r}: not known{hint}; allowed: {', '.join(allowed)}"

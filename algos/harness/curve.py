@@ -1,0 +1,62 @@
+"""curve.png: the learning curve of a run, every seed and their mean with a confidence band."""
+
+from pathlib import Path
+
+import numpy as np
+
+from algos.harness import metrics
+from algos.harness.errors import writing
+from algos.harness.statistics import confidence_interval
+
+BLUE, ORANGE = "#3b6fb6", "#d9822b"
+
+
+def draw(csv_path: Path, png_path: Path, title: str) -> None:
+    """Draws the episode returns of training as lines and the evaluations as points over environment steps.
+
+    Raises:
+        RunError: the picture cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = metrics.read(csv_path)
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    steps, training = _by_seed(rows, "episode_return")
+    at, evaluation = _by_seed(rows, "eval_return")
+    for curve in training:
+        axes.plot(steps[~np.isnan(curve)], curve[~np.isnan(curve)], color=BLUE, alpha=0.35, linewidth=0.8)
+    for curve in evaluation:
+        axes.plot(at, curve, ".", color=ORANGE, alpha=0.35, markersize=4)
+    _mean(axes, steps, training, BLUE, "training, mean", "-")
+    _mean(axes, at, evaluation, ORANGE, "evaluation, mean", "o--")
+    axes.set(title=title, xlabel="environment steps (one seed)", ylabel="episode return (undiscounted)")
+    axes.grid(alpha=0.25)
+    if axes.has_data():
+        axes.legend(frameon=False, fontsize=9)
+    with writing(png_path):
+        figure.savefig(png_path, dpi=130, format="png")
+
+
+def _by_seed(rows: list[metrics.Row], column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Environment steps [N] at which any seed has the column; its values [S, N], NaN where one lacks it."""
+    seeds = sorted({row["seed"] for row in rows})
+    steps = sorted({row["env_steps"] for row in rows if row.get(column) is not None})
+    values = np.full((len(seeds), len(steps)), np.nan)
+    place = {step: index for index, step in enumerate(steps)}
+    for row in rows:
+        if row.get(column) is not None:
+            values[seeds.index(row["seed"]), place[row["env_steps"]]] = row[column]
+    return np.array(steps), values
+
+
+def _mean(axes, steps: np.ndarray, values: np.ndarray, color: str, label: str, style: str) -> None:
+    if not steps.size:
+        return
+    mean, half = confidence_interval(values)
+    seeds = len(values)
+    label = f"{label} of {seeds} seeds, 95 % confidence" if seeds > 1 else label.removesuffix(", mean")
+    axes.plot(steps, mean, style, color=color, linewidth=1.8, markersize=4, label=label)
+    axes.fill_between(steps, mean - half, mean + half, color=color, alpha=0.18, linewidth=0)

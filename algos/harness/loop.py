@@ -1,0 +1,195 @@
+"""The run loop: dispatches updates, and between them logs, evaluates, saves and listens for signals."""
+
+import dataclasses
+import shlex
+import sys
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from algos.harness import curve, devices, episode, metrics, run_dir
+from algos.harness.checkpoint import Checkpoints
+from algos.harness.errors import BadInput, RunError
+from algos.harness.report import Report, say
+from algos.harness.restore import abstract_state
+from algos.harness.signals import Interrupts
+from algos.harness.wandb_log import WandbLog
+
+LOG_POINTS = 100
+SAVE_POINTS = 10
+DETERMINISTIC = True
+"""Evaluations play the mode of the policy; metrics of training show the policy as it explores."""
+IN_FLIGHT = 2
+"""Updates dispatched and not yet fetched: enough that the device never waits, few enough to stop quickly."""
+
+# Set the keys of these apart from each other and from everything a trainer derives from the seed's key.
+EVALUATION, EPISODE = 0x6576616C, 0x65706973
+
+
+def points(num_updates: int, count: int) -> set[int]:
+    """At most `count` update counts, evenly spaced: the first by 1 / count of the run, the last its end.
+
+    They depend on the run's length only, so a resumed run has the same ones.
+    """
+    return {max(1, i * num_updates // count) for i in range(1, count + 1)}
+
+
+def evaluation_keys(seed_keys: jax.Array, update: int) -> jax.Array:
+    """Typed keys [S] of the evaluation after `update`: functions of seed and update only."""
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, EVALUATION), update))(seed_keys)
+
+
+def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
+    """Trains all seeds to the end, from the newest whole checkpoint in `path` or from the start.
+
+    Args:
+        config: the trainer's Config.
+        trainer: what make_train(config) returned.
+        algo: name of the trainer's module.
+        path: the run directory, which holds config.yaml.
+
+    Raises:
+        BadInput: all checkpoints are damaged, or wandb cannot be started.
+        RunError: a loss that is not finite, or a file that cannot be written.
+        SystemExit: 130 or 143 after a signal, with the last checkpoint whole.
+    """
+    resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
+    with Interrupts(resume_command) as interrupts:
+        wandb = WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)})
+        try:
+            _train(config, trainer, algo, path, wandb, interrupts)
+        finally:
+            wandb.finish()
+    if interrupts.received is not None:
+        say(f"stopped; continue with: {resume_command}")
+        sys.exit(128 + interrupts.received)
+
+
+class Programs(NamedTuple):
+    """The compiled programs of a run, over [S, ...] arrays on the mesh, and the columns they fill."""
+
+    init: Any
+    update: Any
+    evaluate: Any
+    columns: list[str]
+
+
+def compile_programs(trainer: Any, abstract: Any, abstract_keys: Any, mesh: Mesh) -> Programs:
+    """Compiles start, update and evaluation side by side, each once for the whole run.
+
+    The update takes over the buffers of the state it is given; the evaluation leaves them as they are.
+
+    Args:
+        trainer: the Trainer.
+        abstract: the state of all seeds, each leaf a jax.ShapeDtypeStruct [S, ...] with its sharding.
+        abstract_keys: the same for the typed keys [S].
+        mesh: devices the seeds lie on.
+    """
+    sharding = devices.seed_sharding(mesh)
+
+    def lower(fn: Any, *args: Any, donate: tuple[int, ...] = ()) -> Any:
+        over_seeds = devices.over_seeds(fn, mesh)
+        return jax.jit(over_seeds, donate_argnums=donate, out_shardings=sharding).lower(*args)
+
+    def evaluate(state: Any, key: jax.Array) -> Any:
+        return trainer.evaluate(state, key, DETERMINISTIC)
+
+    begin = time.monotonic()
+    lowered = [
+        lower(trainer.init, abstract_keys),
+        lower(trainer.update, abstract, donate=(0,)),
+        lower(evaluate, abstract, abstract_keys),
+    ]
+    # Each compilation keeps about one core busy, without the interpreter's lock.
+    with ThreadPoolExecutor(len(lowered)) as pool:
+        compiled = list(pool.map(lambda program: program.compile(), lowered))
+    say(f"compiled start, update and evaluation in {time.monotonic() - begin:.1f} s")
+    return Programs(*compiled, columns=metrics.columns(lowered[1].out_info[1], lowered[2].out_info))
+
+
+def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, interrupts: Interrupts) -> None:
+    mesh = devices.seed_mesh(config.num_seeds)
+    say(devices.describe(mesh, config.num_seeds))
+    sharding = devices.seed_sharding(mesh)
+    seed_keys = jax.device_put(devices.seed_keys(config.seed, config.num_seeds), sharding)
+    abstract, abstract_keys = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        (abstract_state(trainer, config.num_seeds), seed_keys),
+    )
+
+    checkpoints = Checkpoints(path / run_dir.CHECKPOINTS)
+    restored = checkpoints.restore(abstract, say)
+    if restored is None and checkpoints.updates():
+        raise BadInput(f"resume={str(path)!r}: all its checkpoints are damaged; nothing to continue from")
+    programs = compile_programs(trainer, abstract, abstract_keys, mesh)
+    if restored is None:
+        update, state, carried = 0, programs.init(seed_keys), None
+    else:
+        update, state, carried = restored
+        state = jax.device_put(state, sharding)
+        checkpoints.remove_after(update)
+        say(f"resuming after update {update} of {trainer.num_updates}")
+
+    report = Report(
+        metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update),
+        wandb,
+        seeds=range(config.seed, config.seed + config.num_seeds),
+        steps_per_update=config.num_envs * config.num_steps,
+        num_updates=trainer.num_updates,
+        update=update,
+        carried=carried,
+    )
+    log_points = points(trainer.num_updates, LOG_POINTS)
+    save_points = points(trainer.num_updates, SAVE_POINTS)
+    title = f"{config.env['id']}, {config.core['name']} ({algo})"
+
+    def save() -> None:
+        check_parameters(state, report.update, config.seed)
+        checkpoints.save(report.update, state, report.carry())
+
+    in_flight: deque[Any] = deque()
+
+    def fetch(at_most: int) -> None:
+        """Fetches the oldest updates until `at_most` are left in flight."""
+        while len(in_flight) > at_most:
+            report.add(in_flight.popleft())
+            if report.update in log_points - save_points:
+                report.write_rows()
+
+    interrupts.can_save = True
+    with report.bar:
+        while update < trainer.num_updates and interrupts.received is None:
+            state, update_metrics = programs.update(state)
+            update += 1
+            in_flight.append(update_metrics)
+            if update in save_points:
+                fetch(at_most=0)
+                report.write_rows(programs.evaluate(state, evaluation_keys(seed_keys, update)))
+                save()
+                curve.draw(path / run_dir.METRICS, path / run_dir.CURVE, title)
+                report.restart_clock()
+            else:
+                fetch(at_most=IN_FLIGHT - 1)
+        fetch(at_most=0)
+        if update not in checkpoints.updates():
+            save()
+    interrupts.can_save = False
+    if interrupts.received is None:
+        first = jax.device_put(jax.tree.map(lambda x: x[0], state), mesh.devices.flat[0])
+        episode.record(trainer, first, jax.random.fold_in(seed_keys[0], EPISODE), path / run_dir.EPISODE)
+        say(f"done: {path}")
+
+
+def check_parameters(state: Any, update: int, first_seed: int) -> None:
+    """Raises RunError naming the seed if a parameter [S, ...] is not finite."""
+    for leaf in jax.tree.leaves(state.params):
+        finite = np.isfinite(np.asarray(leaf, dtype=np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
+        if not finite.all():
+            seed = first_seed + int(finite.argmin())
+            raise RunError(f"parameters of seed {seed} are not finite at update {update}")

@@ -1,0 +1,64 @@
+"""Ctrl-C and SIGTERM: the first asks the run to save and stop, the second stops it at once."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Context manager that turns SIGINT and SIGTERM into a request the run loop looks at.
+
+    Python runs signal handlers in the main thread only, and only between two bytecodes: while the main thread
+    waits inside XLA (a compilation, a long update) nothing would happen. So a thread of its own reads the
+    signals from a wake-up file descriptor, which the C-level handler writes at once.
+
+    Attributes:
+        received: number of the first signal, None before it.
+        can_save: set by the run loop while a request is answered by a checkpoint. While it is False
+            (start-up, compilation, the pictures at the end) the first signal stops the process at once.
+
+    The process ends with 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM. Must be entered in the
+    main thread; the previous handlers are restored on exit.
+    """
+
+    def __init__(self, resume_command: str):
+        self.received: int | None = None
+        self.can_save = False
+        self._resume_command = resume_command
+
+    def __enter__(self) -> "Interrupts":
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        # A handler has to be there for the descriptor to be written; the thread does what there is to do.
+        self._old_handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_fd)
+        self._writer.close()  # ends the thread's recv
+        self._thread.join()
+        self._reader.close()
+
+    def _watch(self) -> None:
+        while received := self._reader.recv(1):
+            number = received[0]
+            if number not in SIGNALS:
+                continue
+            name = signal.Signals(number).name
+            if self.received is not None or not self.can_save:
+                self._say(f"{name}: stopped at once; resume with: {self._resume_command}")
+                os._exit(128 + number)
+            self.received = number
+            self._say(f"{name}: finishing the update in flight and saving (a second signal stops at once)")
+
+    def _say(self, message: str) -> None:
+        print(f"\n{message}", file=sys.stderr, flush=True)

@@ -1,0 +1,65 @@
+"""Weights & Biases as a second place for the rows; metrics.csv is always written."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from algos.harness.errors import BadInput, one_line
+from algos.harness.metrics import Row
+from algos.harness.run_dir import CONFIG
+
+
+class WandbLog:
+    """Rows as `seed_<k>/<column>` over `env_steps`; does nothing, and imports nothing, if mode is "disabled".
+
+    Args:
+        mode: "disabled", "offline" or "online".
+        run_dir: the run directory; wandb's files go there too. A resumed run continues the same wandb run.
+        config: the run's configuration as a plain mapping.
+
+    Raises:
+        BadInput: wandb cannot be started: before the training, so that nothing is lost.
+    """
+
+    def __init__(self, mode: str, run_dir: Path, config: dict[str, Any]):
+        self._run = None
+        if mode == "disabled":
+            return
+        # config.yaml holds the start time, so its digest is this run's own and the same after a resume.
+        identity = hashlib.sha256((run_dir / CONFIG).read_bytes()).hexdigest()[:16]
+        try:
+            import wandb
+
+            self._run = wandb.init(
+                project="recurrent-linear-transformers-jax", name=run_dir.name, id=identity, resume="allow",
+                mode=mode, dir=str(run_dir), config=config,
+                settings=wandb.Settings(init_timeout=60),
+            )  # fmt: skip
+            self._run.define_metric("*", step_metric="env_steps")
+        # Whatever goes wrong in a third party's start-up, the answer is the same.
+        except Exception as error:
+            raise BadInput(f"wandb={mode!r}: cannot be started: {one_line(error)[:300]}; "
+                           "offline and disabled need no network") from error  # fmt: skip
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """Sends the rows of one log point. A failure is reported once and ends the sending, not the run."""
+        if self._run is None:
+            return
+        values = {
+            f"seed_{row['seed']}/{name}": value
+            for row in rows
+            for name, value in row.items()
+            if value is not None and name not in ("seed", "env_steps")
+        }
+        try:
+            self._run.log({"env_steps": rows[0]["env_steps"], **values})
+        except Exception as error:
+            print(f"wandb failed, going on without it: {one_line(error)[:300]}", file=sys.stderr)
+            self._run = None
+
+    def finish(self) -> None:
+        """Flushes and closes the wandb run."""
+        if self._run is not None:
+            self._run.finish(quiet=True)
