@@ -49,6 +49,7 @@ import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 
+from envs import brax_render
 from envs.checks import check_choice, check_positive
 from envs.pytrees import strong_types
 
@@ -176,6 +177,15 @@ class BraxTask(environment.Environment[EnvState, EnvParams]):
         reward = jnp.asarray(after.reward, jnp.float32)
         return self._observe(after), next_state, reward, jnp.asarray(after.done) > 0.5, {}
 
+    def render(self, state: EnvState, params: EnvParams | None = None) -> np.ndarray:
+        """Draws a state on the host: uint8 [360, 480, 3]."""
+        position, rotation = jax.device_get((state.pipeline.x.pos, state.pipeline.x.rot))
+        return self._renderer(position, rotation)
+
+    @functools.cached_property
+    def _renderer(self) -> brax_render.Renderer:
+        return brax_render.Renderer(self.brax_env.sys, brax_render.VIEWS[self.task])
+
     def _observe(self, brax_state) -> jax.Array:
         return jnp.asarray(brax_state.obs, jnp.float32)[self._shown]
 
@@ -193,8 +203,7 @@ def _load(task: str, backend: str):
 
 
 class _NumpyWithOldClip:
-    """jax.numpy whose `clip` still takes a_min and a_max: jax 0.10 removed them, and Brax's fluid model, which
-    swimmer needs, passes them."""
+    """jax.numpy whose `clip` takes a_min and a_max: gone from jax 0.10, passed by Brax's fluid model."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(jnp, name)
