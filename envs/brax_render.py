@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 WIDTH, HEIGHT = 480, 360
-_SUPERSAMPLING = 3
+_SUPERSAMPLING = 2
 _FIELD_OF_VIEW = np.deg2rad(40.0)  # horizontal
 
 _LIGHT = np.array([-0.35, -0.45, 1.0], np.float32) / np.linalg.norm([-0.35, -0.45, 1.0]).astype(np.float32)
@@ -44,20 +44,21 @@ class View:
     follow: bool = True
     floor: float | None = None
     check: float = 0.5
+    spread: float = 0.0
 
 
 VIEWS = {
-    "ant": View(5.0, (0.0, 0.0, 0.35), azimuth=-65.0, elevation=24.0),
+    "ant": View(4.4, (0.0, 0.0, 0.35), azimuth=-65.0, elevation=24.0),
     "halfcheetah": View(3.6, (0.0, 0.0, 0.6), azimuth=-80.0),
-    "hopper": View(4.0, (0.0, 0.0, 0.8), azimuth=-75.0, elevation=10.0),
-    "humanoid": View(4.2, (0.0, 0.0, 0.95), azimuth=-50.0, elevation=12.0),
-    "humanoidstandup": View(4.2, (0.0, 0.0, 0.6), azimuth=-50.0, elevation=16.0),
+    "hopper": View(3.6, (0.0, 0.0, 0.7), azimuth=-75.0, elevation=10.0),
+    "humanoid": View(3.6, (0.0, 0.0, 0.85), azimuth=-50.0, elevation=12.0),
+    "humanoidstandup": View(3.6, (0.0, 0.0, 0.5), azimuth=-50.0, elevation=16.0),
     "inverted_double_pendulum": View(4.0, (0.0, 0.0, 0.5), elevation=8.0, follow=False, floor=-0.3),
     "inverted_pendulum": View(3.4, (0.0, 0.0, 0.2), elevation=8.0, follow=False, floor=-0.3),
     "pusher": View(2.9, (0.2, -0.1, -0.1), azimuth=-50.0, elevation=35.0, follow=False, check=0.2),
-    "reacher": View(1.1, (0.0, 0.0, 0.0), azimuth=-90.0, elevation=60.0, follow=False, check=0.1),
+    "reacher": View(1.2, (0.0, 0.0, 0.0), azimuth=-90.0, elevation=60.0, follow=False, check=0.1),
     "swimmer": View(6.0, (0.0, 0.0, 0.0), azimuth=-90.0, elevation=50.0),
-    "walker2d": View(4.2, (0.0, 0.0, 0.8), azimuth=-75.0, elevation=10.0),
+    "walker2d": View(3.6, (0.0, 0.0, 0.75), azimuth=-70.0, elevation=10.0, spread=0.07),
 }
 
 
@@ -89,12 +90,17 @@ class Renderer:
         self._link = model.geom_bodyid[geoms] - 1  # -1: fixed to the world
         half = np.where(kinds[geoms] == capsule, model.geom_size[geoms, 1], 0.0)
         axis = _rotate(model.geom_quat[geoms], np.array([0.0, 0.0, 1.0])) * half[:, None]
-        self._ends = np.stack(
-            [model.geom_pos[geoms] - axis, model.geom_pos[geoms] + axis], 1
-        )  # [G, 2, 3], link frame
+        # Ends of every capsule in the frame of its link, [G, 2, 3].
+        self._ends = np.stack([model.geom_pos[geoms] - axis, model.geom_pos[geoms] + axis], 1)
         self._radius = model.geom_size[geoms, 0].astype(np.float32)
         colors = _link_colors(sys.link_parents, sys.link_names)
         self._color = np.stack([colors[link] if link >= 0 else _FIXED for link in self._link])
+        side = [0.0 if parent < 0 else -1.0 for parent in sys.link_parents] + [0.0]  # the last is the world
+        side = [
+            1.0 if name.endswith("_left") else at
+            for name, at in zip(sys.link_names + [""], side, strict=True)
+        ]
+        self._shift = view.spread * np.array(side)[self._link, None]  # [G, 1]
         if view.floor is not None:
             self._floor = view.floor
         else:
@@ -124,7 +130,9 @@ class Renderer:
         """End points of every capsule in the world frame [G, 2, 3]."""
         position = np.concatenate([position, np.zeros((1, 3))])  # link -1 is the world
         rotation = np.concatenate([rotation, [[1.0, 0.0, 0.0, 0.0]]])
-        return position[self._link, None] + _rotate(rotation[self._link, None], self._ends)
+        ends = position[self._link, None] + _rotate(rotation[self._link, None], self._ends)
+        ends[..., 1] += self._shift
+        return ends
 
     def _background(self, camera: "_Camera", anchor: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Sky, floor and shadows: float32 [HEIGHT, WIDTH, 3]."""
@@ -352,7 +360,7 @@ def _link_colors(parents: tuple[int, ...], names: list[str]) -> list[np.ndarray]
             color, shade = colors[parent], shades[parent] + 1
         colors.append(np.array(_BY_NAME.get(names[link], color), np.float32))
         shades.append(shade)
-    return [color * 0.88 ** (shade % 3) for color, shade in zip(colors, shades, strict=True)]
+    return [color * 0.78 ** (shade % 2) for color, shade in zip(colors, shades, strict=True)]
 
 
 def _rotate(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ class BraxTask(environment.Environment[EnvState, EnvParams]):
         after = self.brax_env.step(before, jnp.clip(action, -1.0, 1.0))
         next_state = EnvState(pipeline=strong_types(after.pipeline_state), time=state.time + 1)
         reward = jnp.asarray(after.reward, jnp.float32)
-        return self._observe(after), next_state, reward, jnp.asarray(after.done) > 0.5, {}
+        return self._observe(after), next_state, reward, jnp.asarray(after.done, jnp.float32) > 0.5, {}
 
     def render(self, state: EnvState, params: EnvParams | None = None) -> np.ndarray:
         """Draws a state on the host: uint8 [360, 480, 3]."""

@@ -7,7 +7,8 @@ import gymnax
 
 from envs.checks import check_positive
 
-IDS = tuple(f"gymnax/{name}" for name in gymnax.registered_envs)
+# MNISTBandit downloads its images when it is built.
+IDS = tuple(f"gymnax/{name}" for name in gymnax.registered_envs if name != "MNISTBandit-bsuite")
 
 
 def options(env_id: str) -> dict[str, Any]:
