@@ -15,8 +15,8 @@ qd is the velocity of every joint coordinate, those of the root included. -P sho
 | walker2d                 | 17   | height, pitch, 6 joint angles (8p); qd clipped to +-10 (9v)         |
 | humanoid,                | 244  | height, quaternion, 17 joint angles (22p); qd (23v); of each of 11  |
 | humanoidstandup          |      | bodies inertia about the centre of mass (9p) and mass (1-); linear  |
-|                          |      | and angular velocity of each (66v); actuator torques, that is the   |
-|                          |      | last action (17-)                                                   |
+|                          |      | and angular velocity of each (66v); actuator torque on each         |
+|                          |      | velocity coordinate, that is the last action (23-)                  |
 | inverted_pendulum        | 4    | cart, pole angle (2p); qd (2v)                                      |
 | inverted_double_pendulum | 8    | cart, sines, cosines of 2 angles (5p); qd clipped to +-10 (3v)      |
 | pusher                   | 23   | 7 arm angles (7p); their velocities (7v); x, y, z of fingertip,     |
@@ -57,7 +57,7 @@ BACKENDS = ("spring", "generalized", "positional", "mjx")
 
 # Layout of Brax's observations: p position, v velocity, - neither. `11*(9p 1-)` repeats the group in brackets
 # 11 times.
-_HUMANOID = "22p 23v 11*(9p 1-) 66v 17-"
+_HUMANOID = "22p 23v 11*(9p 1-) 66v 23-"
 LAYOUTS = {
     "ant": "13p 14v",
     "halfcheetah": "8p 9v",

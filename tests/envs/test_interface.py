@@ -1,0 +1,112 @@
+"""What every environment owes: gymnax's interface, alone and batched. A new one joins by adding its id."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import spaces
+
+import envs
+
+B, T, LIMIT = 3, 25, 10
+# id, and the option that shortens its episodes to LIMIT steps
+IDS = {
+    "brax/inverted_pendulum-P": "episode_length",
+    "brax/reacher": "episode_length",
+    "gymnax/CartPole-v1": "max_steps_in_episode",
+    "gymnax/Pendulum-v1": "max_steps_in_episode",
+}
+
+
+@pytest.fixture(scope="module", params=IDS)
+def made(request):
+    """(environment, parameters with a short time limit, a jitted random rollout of its VectorEnv)."""
+    env, params = envs.make(request.param, **{IDS[request.param]: LIMIT})
+    vec = envs.VectorEnv(env, B, pool_size=64)
+    space = env.action_space(params)
+
+    @jax.jit
+    def rollout(key):
+        obs, state = vec.reset(key, params)
+
+        def step(state, key):
+            action = jax.vmap(space.sample)(jax.random.split(key, B))
+            obs, state, reward, terminated, truncated, info = vec.step(key, state, action, params)
+            out = {"obs": obs, "reward": reward, "terminated": terminated, "truncated": truncated}
+            return state, {**out, **info}
+
+        return obs, *jax.lax.scan(step, state, jax.random.split(key, T))
+
+    return env, params, rollout
+
+
+def types(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+def test_reset_and_step_keep_their_types(made):
+    env, params, _ = made
+    key = jax.random.key(0)
+    action = env.action_space(params).sample(key)
+    space = env.observation_space(params)
+    obs, state = jax.eval_shape(env.reset_env, key, params)
+    stepped = jax.eval_shape(env.step_env, key, state, action, params)
+    assert types((obs, state)) == types(stepped[:2])
+    assert obs.shape == space.shape and obs.dtype == space.dtype
+    assert stepped[2].shape == stepped[3].shape == () and stepped[3].dtype == bool
+
+
+def test_observations_lie_in_the_space(made):
+    env, params, rollout = made
+    first, _, out = rollout(jax.random.key(0))
+    contains = jax.vmap(env.observation_space(params).contains)
+    flat = out["final_observation"].reshape(T * B, *first.shape[1:])
+    running = ~out["terminated"].ravel()  # gymnax's bounds need not hold beyond a terminal state
+    assert contains(first).all() and contains(flat)[running].all()
+    assert contains(out["obs"].reshape(flat.shape))[running].all()
+
+
+def test_actions_lie_in_the_space(made):
+    env, params, _ = made
+    space = env.action_space(params)
+    assert isinstance(space, spaces.Box | spaces.Discrete)
+    assert jax.vmap(space.contains)(jax.vmap(space.sample)(jax.random.split(jax.random.key(0), 16))).all()
+
+
+def test_episodes_end_at_the_time_limit_at_the_latest(made):
+    _, _, rollout = made
+    _, _, out = jax.tree.map(np.asarray, rollout(jax.random.key(0)))
+    assert (out["terminated"] | out["truncated"]).sum() >= B * (T // LIMIT)
+    assert out["episode_length"].max() <= LIMIT
+    np.testing.assert_array_equal(out["truncated"], (out["episode_length"] == LIMIT) & ~out["terminated"])
+
+
+def test_the_final_observation_differs_from_the_next_first_one(made):
+    _, _, rollout = made
+    _, _, out = jax.tree.map(np.asarray, rollout(jax.random.key(0)))
+    done = out["terminated"] | out["truncated"]
+    differs = (out["obs"] != out["final_observation"]).reshape(T, B, -1).any(-1)
+    np.testing.assert_array_equal(differs, done)
+
+
+def test_the_same_key_gives_the_same_episode_and_another_key_another(made):
+    _, _, rollout = made
+    one, again, other = rollout(jax.random.key(0)), rollout(jax.random.key(0)), rollout(jax.random.key(1))
+    np.testing.assert_array_equal(one[2]["obs"], again[2]["obs"])
+    assert (one[2]["obs"] != other[2]["obs"]).any()
+
+
+def test_everything_is_finite(made):
+    _, _, rollout = made
+    _, _, out = rollout(jax.random.key(0))
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(out))
+
+
+def test_the_previous_action_and_reward_can_be_appended(made):
+    env, params, _ = made
+    wrapped = envs.PreviousActionReward(env)
+    space = wrapped.observation_space(params)
+    obs, state = jax.eval_shape(wrapped.reset_env, jax.random.key(0), params)
+    action = env.action_space(params).sample(jax.random.key(0))
+    stepped = jax.eval_shape(wrapped.step_env, jax.random.key(0), state, action, params)
+    assert obs.shape == stepped[0].shape == space.shape == space.low.shape == space.high.shape

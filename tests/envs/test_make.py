@@ -1,0 +1,85 @@
+"""The factory: ids, options, messages for bad input, and what importing costs."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import envs
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_every_id_has_options_with_defaults():
+    for env_id in envs.ENV_IDS:
+        assert all(value is not None for value in envs.options(env_id).values())
+    assert envs.options("brax/ant-P") == {"backend": "spring", "episode_length": 1000}
+    assert envs.options("brax/swimmer")["backend"] == "generalized"
+
+
+def test_options_reach_the_environment():
+    env, params = envs.make("brax/inverted_pendulum", backend="positional", episode_length=7)
+    assert env.backend == env.brax_env.backend == "positional" and params.max_steps_in_episode == 7
+    _, params = envs.make("gymnax/Pendulum-v1", g=9, max_steps_in_episode=50)
+    assert params.g == 9.0 and params.max_steps_in_episode == 50
+
+
+def test_options_are_a_copy():
+    envs.options("brax/ant")["backend"] = "changed"
+    assert envs.options("brax/ant")["backend"] == "spring"
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "message"),
+    [
+        (
+            "brax/halfcheeta",
+            {},
+            r"env.id='brax/halfcheeta': .*did you mean brax/halfcheetah.*; allowed: brax/half",
+        ),
+        ("brax/fast", {}, r"env.id='brax/fast': not known.*; allowed: brax/"),
+        ("brax/ant-X", {}, r"env.id='brax/ant-X': .*did you mean brax/ant"),
+        ("", {}, r"env.id='': not known; allowed: brax/"),
+        (
+            "brax/ant",
+            {"backnd": "mjx"},
+            r"env.backnd='mjx': .*did you mean backend\?\); allowed: backend, ep",
+        ),
+        (
+            "brax/ant",
+            {"backend": "sprin"},
+            r"env.backend='sprin': .*did you mean spring\?\); allowed: spring, gen",
+        ),
+        ("brax/ant", {"backend": 3}, r"env.backend=3: must be of type str, such as 'spring'"),
+        ("brax/swimmer", {"backend": "spring"}, r"env.backend='spring': not known; allowed: generalized"),
+        ("brax/ant", {"episode_length": 0}, r"env.episode_length=0: must be at least 1"),
+        ("brax/ant", {"episode_length": 10.5}, r"env.episode_length=10.5: must be of type int"),
+        ("brax/ant", {"episode_length": True}, r"env.episode_length=True: must be of type int"),
+        (
+            "gymnax/CartPole-v1",
+            {"max_steps_in_episode": -1},
+            r"env.max_steps_in_episode=-1: must be at least 1",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_field_and_what_is_allowed(env_id, options, message):
+    with pytest.raises(ValueError, match="^" + message) as error:
+        envs.make(env_id, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_importing_is_light_and_making_is_quiet(tmp_path):
+    code = (
+        "import sys, envs; assert 'brax' not in sys.modules and 'mujoco' not in sys.modules;"
+        "envs.options('brax/halfcheetah'); assert 'brax' not in sys.modules;"
+        "envs.make('brax/halfcheetah'); print('made'); import warnings; warnings.warn('still heard')"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "made\n"
+    assert "settotalmass" not in done.stderr and "Brax System" not in done.stderr
+    assert "still heard" in done.stderr
+    assert not list(tmp_path.iterdir())  # MuJoCo's log
