@@ -7,7 +7,7 @@ Importing this package is cheap; JAX, orbax, matplotlib and wandb are imported w
 """
 
 from algos.harness.cli import main
-from algos.harness.errors import BadInput, RunError
+from algos.harness.errors import BadInput, RunError, exit_codes
 from algos.harness.restore import LoadedRun, load_run
 
-__all__ = ["BadInput", "LoadedRun", "RunError", "load_run", "main"]
+__all__ = ["BadInput", "LoadedRun", "RunError", "exit_codes", "load_run", "main"]

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from algos.harness.errors import RunError, one_line
+from algos.harness.errors import BadInput, RunError, one_line
 
 DIGESTS = "SHA256"
 TEMPORARY = ".orbax-checkpoint-tmp"
@@ -83,7 +83,7 @@ class Checkpoints:
             (update, state of host arrays, extra).
 
         Raises:
-            ValueError: the checkpoint belongs to a state of other names, shapes or types.
+            BadInput: the checkpoint belongs to a state of other names, shapes or types.
         """
         for update in reversed(self.updates()):
             if not (damage := self.damage(update)):
@@ -134,7 +134,8 @@ class Checkpoints:
             for name in sorted(found.keys() | expected.keys()):
                 if found.get(name) != expected.get(name):
                     here, there = expected.get(name), found.get(name)
-                    raise ValueError(f"{directory}: {name} is {there}, but this trainer's is {here}")
+                    raise BadInput(f"{directory}: written by another version of the trainer: {name} is "
+                                   f"{there} there and {here} now")  # fmt: skip
             restored = reader.restore(
                 directory,
                 ocp.args.Composite(

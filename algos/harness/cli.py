@@ -31,6 +31,13 @@ class Request(NamedTuple):
     resume: Path | None
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are BadInput instead of a usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(message.removeprefix("argument "))
+
+
 def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo: str) -> None:
     """Runs a trainer from the command line: parse, build, train, save. The whole `main` of a trainer.
 
@@ -119,11 +126,7 @@ _NAME_KEYS = {"env": "id", "core": "name"}
 def _choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The flags that decide which other flags there are, and argv without --preset, which is no field."""
 
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise BadInput(message.removeprefix("argument "))
-
-    preset, others = (Parser(add_help=False, allow_abbrev=False) for _ in range(2))
+    preset, others = (OneLineParser(add_help=False, allow_abbrev=False) for _ in range(2))
     preset.add_argument("--preset")
     for flag in ("--env.id", "--core.name", "--resume"):
         others.add_argument(flag)

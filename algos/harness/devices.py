@@ -1,5 +1,6 @@
 """Seeds as a leading axis [S, ...] of every array, laid over the local devices."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ def over_seeds(fn: Callable, mesh: Mesh) -> Callable:
     instead of a vmap of size one, which would turn every `lax.cond` into both of its branches.
     """
 
+    @functools.wraps(fn)  # the name in profiles and in logs of compilations
     def local(*args: Any) -> Any:  # the seeds of one device: [S / devices, ...]
         if jax.tree.leaves(args)[0].shape[0] == 1:
             result = fn(*jax.tree.map(lambda x: x[0], args))

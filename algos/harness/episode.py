@@ -52,8 +52,7 @@ def play(trainer: Any, state: Any, key: jax.Array) -> tuple[list[Any], float]:
 
     @jax.jit
     def begin(key):
-        obs, env_state = env.reset_env(key, params)
-        return obs, env_state
+        return _strong(env.reset_env(key, params))
 
     @jax.jit
     def step(carry, env_state, obs, reset, key):
@@ -61,7 +60,8 @@ def play(trainer: Any, state: Any, key: jax.Array) -> tuple[list[Any], float]:
         batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)  # [1, ...]
         carry, action, _ = trainer.act(state, carry, batch, reset[None], act_key, True)
         obs, env_state, reward, terminated, _ = env.step_env(step_key, env_state, action[0], params)
-        return carry, env_state, obs, reward, terminated | env.is_truncated(env_state, params)
+        done = terminated | env.is_truncated(env_state, params)
+        return *_strong((carry, env_state, obs)), reward, done
 
     key, reset_key = jax.random.split(key)
     obs, env_state = begin(reset_key)
@@ -74,6 +74,11 @@ def play(trainer: Any, state: Any, key: jax.Array) -> tuple[list[Any], float]:
         states.append(jax.device_get(env_state))
         episode_return += float(reward)
     return states, episode_return
+
+
+def _strong(tree: Any) -> Any:
+    """The leaves without weak types, which would compile the step again for its second call."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)
 
 
 def _gif(frames: list[np.ndarray]) -> bytes:

@@ -55,11 +55,13 @@ def create(path: Path, config: Any, algo: str, command: list[str]) -> None:
 def probe_write(path: Path) -> None:
     """Writes a file into the directory and removes it; an OSError says why that is not possible."""
     probe = path / ".write_probe"
-    with open(probe, "wb") as file:
-        file.write(bytes(4096))
-        file.flush()
-        os.fsync(file.fileno())
-    probe.unlink()
+    try:
+        with open(probe, "wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

@@ -9,10 +9,10 @@ def confidence_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.nda
     NaN marks a value that is missing. The half width is NaN where fewer than two values are there, and so is
     the mean where none is.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit  # quantiles of Student's t
 
     count = np.sum(~np.isnan(values), axis=0)
     mean = np.nansum(values, axis=0) / np.where(count, count, np.nan)
     freedom = np.where(count > 1, count - 1, np.nan)
     variance = np.nansum((values - mean) ** 2, axis=0) / freedom
-    return mean, t.ppf(0.5 + level / 2, freedom) * np.sqrt(variance / np.where(count, count, np.nan))
+    return mean, stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance / np.where(count, count, np.nan))

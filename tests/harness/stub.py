@@ -1,11 +1,16 @@
 """A trainer of a few parameters that compiles in a blink: `python tests/harness/stub.py FLAGS`.
 
 Its environment and its cores stand in for the real ones, so a subprocess starts in about two seconds.
-Faults are made by environment variables: STUB_NAN="<seed>:<update>" makes the loss NaN,
-STUB_SLEEP=<seconds> slows every update.
+Faults are made by environment variables: STUB_NAN="<seed>:<update>" makes the loss NaN, STUB_SLEEP=<seconds>
+slows every update, STUB_FAULT makes a call of the harness fail (see inject), STUB_PLAIN=1 leaves out the
+pictures.
 """
 
+import importlib
+import itertools
 import os
+import resource
+import signal
 import sys
 import time
 import types
@@ -17,11 +22,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from algos import harness
+from algos.harness import loop
+
 ENVS = {
     "stub/a": {"backend": "spring", "episode_length": 12, "noise": 0.1},
     "stub/b": {"episode_length": 20, "size": 3},
 }
 CORES = {"arelit": {"n_layers": 2, "d_model": 8, "eta": 4}, "gru": {"n_layers": 1, "d_model": 16}}
+
+
+NUM_UPDATES = 25
 
 
 def options(env_id: str) -> dict[str, Any]:
@@ -42,7 +53,7 @@ class Config:
     """First seed."""
     num_seeds: int = 1
     """How many seeds."""
-    total_timesteps: int = 20 * 12
+    total_timesteps: int = NUM_UPDATES * 12
     """Environment steps a seed."""
     num_envs: int = 3
     """Environments."""
@@ -178,13 +189,46 @@ def make_train(config: Config) -> Trainer:
     return Trainer(init, update, evaluate, act, lambda batch: jnp.zeros(batch), num_updates, env, None)
 
 
-def main() -> None:
-    sys.modules["envs"] = types.SimpleNamespace(options=options, ENV_IDS=tuple(ENVS))
-    sys.modules["networks"] = types.SimpleNamespace(hyperparameters=hyperparameters, CORES=CORES)
-    from algos import harness
+def inject(fault: str) -> None:
+    """Makes the n-th call of a function of the harness fail; `fault` is "<kind> <module> <function> <n>"."""
+    kind, module, function, n = fault.split()
+    owner = importlib.import_module(f"algos.harness.{module}")
+    *classes, function = function.split(".")
+    for each in classes:
+        owner = getattr(owner, each)
+    original, calls = getattr(owner, function), itertools.count(1)
 
+    def failing(*args):
+        if next(calls) == int(n):
+            if kind == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif kind == "full":  # from here on no file grows beyond 64 bytes
+                resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+            elif kind == "hang":
+                time.sleep(60)
+        return original(*args)
+
+    setattr(owner, function, failing)
+
+
+def leave_out_pictures() -> None:
+    loop.curve.draw = loop.episode.record = lambda *args: None
+
+
+MODULES = {
+    "envs": types.SimpleNamespace(options=options, ENV_IDS=tuple(ENVS)),
+    "networks": types.SimpleNamespace(hyperparameters=hyperparameters, CORES=CORES),
+}
+
+
+def main() -> None:
     harness.main(Config, PRESETS, make_train, doc="A stub.", algo="stub")
 
 
 if __name__ == "__main__":
+    sys.modules.update(MODULES)
+    if "STUB_PLAIN" in os.environ:
+        leave_out_pictures()
+    if "STUB_FAULT" in os.environ:
+        inject(os.environ["STUB_FAULT"])
     main()

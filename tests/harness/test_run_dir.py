@@ -1,0 +1,82 @@
+import dataclasses
+import re
+
+import pytest
+import yaml
+
+from algos.harness import BadInput, run_dir
+from tests.harness import stub
+
+
+@dataclasses.dataclass(frozen=True)
+class Everything:
+    """A field of every type a Config has."""
+
+    count: int = 1
+    rate: float = 1e-5
+    whole: float = 2.0
+    name: str = "a: b # c"
+    flag: bool = False
+    limit: float | None = None
+    widths: tuple[int, ...] = (3, 4)
+    env: dict = dataclasses.field(default_factory=lambda: {"id": "x/y", "size": 3, "rate": 0.5})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Everything(),
+        Everything(count=2**40, rate=1e-30, whole=3.0, flag=True, limit=0.1, widths=(), name="é\n'\""),
+        Everything(rate=0.1 + 0.2, limit=5.0, env={"id": "z", "size": -1}),
+    ],
+)
+def test_config_yaml_gives_back_the_config(tmp_path, config):
+    run_dir.create(tmp_path / "run", config, "stub", ["stub.py", "--name", "two\nlines"])
+    loaded = run_dir.load_config(tmp_path / "run", Everything, "stub")
+    assert loaded == config
+    assert [type(v) for v in dataclasses.astuple(loaded)] == [type(v) for v in dataclasses.astuple(config)]
+
+
+def test_config_yaml_holds_every_field_and_says_what_wrote_it(tmp_path):
+    run_dir.create(tmp_path / "run", stub.Config(), "stub", ["python", "stub.py", "--seed", "0"])
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert set(yaml.safe_load(text)) == {"algo", *(each.name for each in dataclasses.fields(stub.Config))}
+    for line in ("# command: python stub.py --seed 0", "# versions: python 3.*jax .*flax", "# hardware: 1 x"):
+        assert re.search(line, text)
+
+
+@pytest.mark.parametrize("held", ["config.yaml", "metrics.csv", "checkpoints"])
+def test_a_directory_that_holds_a_run_is_refused(main, tmp_path, held):
+    (tmp_path / held).write_text("")
+    code, err = main("--run-dir", tmp_path)
+    assert code == 2 and "run_dir" in err and held in err and "--resume" in err
+    assert [each.name for each in tmp_path.iterdir()] == [held]
+
+
+def test_a_directory_with_other_files_is_taken(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    run_dir.create(tmp_path, stub.Config(), "stub", [])
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
+
+
+def test_a_directory_that_cannot_be_written_is_bad_input(main, tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "run", tmp_path / "file", "/proc/run"):
+        code, err = main("--run-dir", path)
+        assert code == 2 and err.count("\n") == 1
+        assert str(path) in err and "run_dir" in err
+
+
+def test_a_full_disk_at_the_start_is_bad_input(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_dir.os, "fsync", full)
+    with pytest.raises(BadInput, match="No space left"):
+        run_dir.create(tmp_path / "run", stub.Config(), "stub", [])
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_the_default_name_tells_runs_apart():
+    name = run_dir.default_path(stub.Config(seed=3), "stub")
+    assert re.fullmatch(r"runs/stub-stub_a-arelit-s3-\d{8}-\d{6}", str(name))
