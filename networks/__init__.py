@@ -5,26 +5,34 @@
     params = core.init(key, carry, inputs, resets)                 # inputs [T, B, D], resets [T, B] bool
     carry, outputs = core.apply(params, carry, inputs, resets)     # outputs [T, B, d]
 
-`resets[t]` is true where `inputs[t]` starts an episode: the core clears its carry before it consumes the input.
-The carry is a pytree whose leaves lead with the batch axes. One step at a time, a whole segment, or any
-chunking of it give the same outputs and the same carry.
+`resets[t]` is true where `inputs[t]` starts an episode: the core clears its carry before it consumes the
+input. The carry is a pytree whose leaves lead with the batch axes. One step at a time, a whole segment, or
+any chunking of it give the same outputs and the same carry.
 """
 
 import dataclasses
 import difflib
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
 
 from networks.arelit import AReLiT
 from networks.feedforward import FeedForward
+from networks.gru import GRU
+from networks.gtrxl import GTrXL
+from networks.lstm import LSTM
 from networks.reference_params import import_reference_params
+from networks.relit import ReLiT
 
 __all__ = ["CORES", "hyperparameters", "import_reference_params", "make_core"]
 
 # To add a core: write its file, add it here. Trainers, --help and the property tests find it by this table.
 CORES: dict[str, type[nn.Module]] = {
     "arelit": AReLiT,
+    "relit": ReLiT,
+    "gtrxl": GTrXL,
+    "lstm": LSTM,
+    "gru": GRU,
     "feedforward": FeedForward,
 }
 
@@ -50,16 +58,21 @@ def make_core(name: str, **settings: Any) -> nn.Module:
         ValueError: unknown core or hyperparameter, or a value of the wrong type or out of range.
     """
     defaults = hyperparameters(name)
+    hints = get_type_hints(CORES[name])
     for field, value in settings.items():
         if field not in defaults:
             close = difflib.get_close_matches(field, defaults, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ValueError(
-                f"core.{field}={value!r}: {name} has no such hyperparameter{hint}; it has: {', '.join(defaults)}"
+                f"core.{field}={value!r}: {name} has no such hyperparameter{hint}; "
+                f"it has: {', '.join(defaults)}"
             )
         kind = type(defaults[field])
         if type(value) is not kind:
             raise ValueError(f"core.{field}={value!r}: must be of type {kind.__name__}")
         if kind is int and value < 1:
             raise ValueError(f"core.{field}={value}: must be at least 1")
+        if get_origin(hints[field]) is Literal and value not in get_args(hints[field]):
+            allowed = ", ".join(get_args(hints[field]))
+            raise ValueError(f"core.{field}={value!r}: unknown; allowed: {allowed}")
     return CORES[name](**settings)

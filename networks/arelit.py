@@ -1,4 +1,4 @@
-"""AReLiT, the approximate recurrent linear transformer (AGaLiTe; Pramanik et al., arXiv 2310.15719, section 4).
+"""AReLiT, the approximate recurrent linear transformer (AGaLiTe; Pramanik et al., arXiv 2310.15719, sec. 4).
 
 Per head, with (x) the outer product of a d_head vector and an eta vector:
 
@@ -10,12 +10,12 @@ Per head, with (x) the outer product of a d_head vector and an eta vector:
     a_t   = sum_i V^i_t (K^i_t . q_t) / (2 r (s_t . q_t) + 1e-5)
 
 Three exact rewritings make it small and fast:
-* omega = linspace(-pi, pi, r) is symmetric and cos is even, so only ceil(r / 2) oscillators differ; the others
-  are counted by a multiplicity.
-* cos(omega_i n) is periodic in n, so n is an integer modulo that period and the cosines are a table: exact for
-  ever, where a float counter drifts and stops at 2^24.
-* Time runs in short chunks. Only the carry at each chunk's start is kept for the gradient, the rest is computed
-  again, so memory grows with T / chunk, not with T times the state.
+* omega = linspace(-pi, pi, r) is symmetric and cos is even, so only ceil(r / 2) oscillators differ; the
+  others are counted by a multiplicity.
+* cos(omega_i n) is periodic in n, so n is an integer modulo that period and the cosines are a table: exact
+  for ever, where a float counter drifts and stops at 2^24.
+* Time runs in short chunks. Only the carry at each chunk's start is kept for the gradient, the rest is
+  computed again, so memory grows with T / chunk, not with T times the state.
 """
 
 import functools
@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import GRUGate, orthogonal_columns, run_layers
-from networks.recurrence import Form, default_form, linear_recurrence
+from networks.layers import GRUGate, common_dtype, orthogonal_columns, run_layers
+from networks.recurrence import Form, default_form, join_time, linear_recurrence, split_time
 
 SQRT2 = float(np.sqrt(2.0))
 EPSILON = 1e-5
@@ -70,7 +70,7 @@ def num_oscillators(r: int) -> int:
 
 @functools.lru_cache
 def oscillator_table(r: int) -> tuple[np.ndarray, np.ndarray]:
-    """(cos(omega_i n) for n = 0 .. period - 1 as [period, m], multiplicities [m]) of the folded oscillators."""
+    """(cos(omega_i n) for n = 0 .. period - 1 [period, m], multiplicities [m]) of the folded oscillators."""
     period = 2 * (r - 1) if r > 1 else 2
     omega = np.linspace(-np.pi, np.pi, r)[: num_oscillators(r)]
     multiplicity = np.full(num_oscillators(r), 2.0)
@@ -96,28 +96,20 @@ def attention(
         (carry after the last step, a [T, ..., H, d_head]).
     """
     form = form or default_form()
-    length = keep.shape[0]
-    num_chunks = -(-length // CHUNK_LENGTH[form])
-    chunk = -(-length // num_chunks)
+    max_chunk = CHUNK_LENGTH[form]
     cosines, multiplicity = oscillator_table(r)
     dtype = features.value.dtype
     cosine = jnp.asarray(cosines, dtype)[phase % len(cosines)]  # [T, ..., m]
     run_chunk = functools.partial(
         _attend_chunk, multiplicity=jnp.asarray(multiplicity, dtype), scale=2.0 * r, form=form
     )
-    if num_chunks == 1:
+    if keep.shape[0] <= max_chunk:
         return run_chunk(carry, (features, keep, cosine))
-
-    # Zero features with keep = 1 leave the carry as it is, so the last chunk may be padded with them.
-    padding = num_chunks * chunk - length
-
-    def split(x, fill=0.0):
-        x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), constant_values=fill)
-        return x.reshape(num_chunks, chunk, *x.shape[1:])
-
-    inputs = (jax.tree.map(split, features), split(keep, 1.0), split(cosine))
-    carry, outputs = jax.lax.scan(jax.checkpoint(run_chunk, prevent_cse=False), carry, inputs)
-    return carry, outputs.reshape(num_chunks * chunk, *outputs.shape[2:])[:length]
+    # Steps of zero features with keep = 1 leave the carry as it is.
+    split = functools.partial(split_time, max_chunk=max_chunk)
+    chunks = (jax.tree.map(split, features), split(keep, fill=1.0), split(cosine))
+    carry, outputs = jax.lax.scan(jax.checkpoint(run_chunk, prevent_cse=False), carry, chunks)
+    return carry, join_time(outputs, keep.shape[0])
 
 
 def _attend_chunk(carry, inputs, *, multiplicity, scale, form):
@@ -234,6 +226,7 @@ class AReLiT(nn.Module):
 
         Returns (carry, outputs [T, *batch, d_model]). A reset clears the memory but not the phase.
         """
+        carry, inputs = common_dtype(carry, inputs)
         steps = jnp.arange(1, inputs.shape[0] + 1, dtype=jnp.int32)
         phase = carry.phase + steps.reshape(-1, *[1] * carry.phase.ndim)  # [T, *batch]
         x = nn.relu(self.embedding(inputs))

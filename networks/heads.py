@@ -1,4 +1,4 @@
-"""Heads: core outputs [T, B, d] to action distributions and values. Each is Dense, tanh, Dense, orthogonal."""
+"""Heads: core outputs [T, B, d] to action distributions and values. Each is Dense, tanh, Dense."""
 
 import distrax
 import flax.linen as nn

@@ -30,6 +30,17 @@ def _blocks_initialiser(initialiser, num_blocks):
     return init
 
 
+def common_dtype(carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+    """The carry's and the input's floats in one precision, the higher of the two: what a scan demands."""
+
+    def is_float(leaf):
+        return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+    dtype = jnp.result_type(x, *filter(is_float, jax.tree.leaves(carry)))
+    carry = jax.tree.map(lambda leaf: leaf.astype(dtype) if is_float(leaf) else leaf, carry)
+    return carry, x.astype(dtype)
+
+
 class GRUGate(nn.Module):
     """Gate of Parisotto et al. (2020), eq. 8, in place of a residual connection.
 
@@ -60,7 +71,9 @@ class GRUGate(nn.Module):
         return (1 - z) * x + z * h
 
 
-def run_layers(blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *inputs: Any) -> tuple[tuple, jax.Array]:
+def run_layers(
+    blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *inputs: Any
+) -> tuple[tuple, jax.Array]:
     """Apply equal blocks one after the other: carry_l, x = block_l(carry_l, x, *inputs).
 
     A single step (acting) is unrolled, each layer reading its own arrays: scanning would copy every layer's
@@ -76,7 +89,7 @@ def run_layers(blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *input
     Returns:
         (carries, outputs [T, ..., d]).
     """
-    if x.shape[0] == 1 or len(blocks) == 1 or blocks[0].is_initializing():
+    if x.shape[0] == 1 or len(blocks) <= 1 or blocks[0].is_initializing():
         new_carries = []
         for block, carry in zip(blocks, carries, strict=True):
             carry, x = block(carry, x, *inputs)

@@ -1,7 +1,12 @@
-"""The first-order linear recurrence x_t = a_t x_{t-1} + u_t, with its gradient written out."""
+"""Recurrences over time, with their gradients written out.
+
+The gradient of a scan stores every intermediate of its body and adds to the gradient of every weight in every
+step. Each gradient here stores little, computes the rest again, and leaves weights to one product at the end.
+"""
 
 import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +18,23 @@ def default_form() -> Form:
     """Sequential on CPU, where a small loop body stays in cache; associative on accelerators, where a loop of
     T short kernels would be bound by launches."""
     return "sequential" if jax.default_backend() == "cpu" else "associative"
+
+
+def split_time(x: jax.Array, max_chunk: int, fill: float = 0.0) -> jax.Array:
+    """[T, ...] to [chunks, steps, ...], equal chunks of at most max_chunk steps, padded with `fill`."""
+    num_chunks = -(-x.shape[0] // max_chunk)
+    chunk = -(-x.shape[0] // num_chunks)
+    x = jnp.pad(x, [(0, num_chunks * chunk - x.shape[0])] + [(0, 0)] * (x.ndim - 1), constant_values=fill)
+    return x.reshape(num_chunks, chunk, *x.shape[1:])
+
+
+def join_time(x: jax.Array, length: int) -> jax.Array:
+    """The inverse of split_time: [chunks, steps, ...] to [length, ...]."""
+    return x.reshape(-1, *x.shape[2:])[:length]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Elementwise: x_t = a_t x_{t-1} + u_t
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -30,8 +52,6 @@ def linear_recurrence(decay: jax.Array, update: jax.Array, initial: jax.Array, f
 
     The gradient is a recurrence of the same kind, backwards in time: with g_t the cotangent of x_t,
     lambda_t = g_t + decay_{t+1} lambda_{t+1};  d update_t = lambda_t;  d decay_t = lambda_t x_{t-1}.
-    Written out, it stores nothing but the states, where the transpose of a scan would store every
-    intermediate of its body.
     """
     return _states(decay, update, initial, form)
 
@@ -54,12 +74,12 @@ def _states(decay, update, initial, form, reverse=False):
     return jax.lax.associative_scan(compose, (decay, update), reverse=reverse)[1]
 
 
-def _forward(decay, update, initial, form):
+def _linear_forward(decay, update, initial, form):
     states = _states(decay, update, initial, form)
     return states, (decay, states, initial)
 
 
-def _backward(form, residuals, cotangent):
+def _linear_backward(form, residuals, cotangent):
     decay, states, initial = residuals
     next_decay = jnp.concatenate([decay[1:], jnp.zeros_like(decay[:1])])
     adjoint = _states(next_decay, cotangent, jnp.zeros_like(initial), form, reverse=True)
@@ -68,4 +88,185 @@ def _backward(form, residuals, cotangent):
     return jnp.sum(adjoint * previous, broadcast_axes, keepdims=True), adjoint, decay[0] * adjoint[0]
 
 
-linear_recurrence.defvjp(_forward, _backward)
+linear_recurrence.defvjp(_linear_forward, _linear_backward)
+
+# ------------------------------------------------------------------------------------------------------------
+# A matrix that decays by a rank-one gate and takes in outer products
+
+MATRIX_CHUNK = 16
+
+
+class MatrixInputs(NamedTuple):
+    """What one step does to the matrix C [..., R, S]; leaves lead with time. See matrix_recurrence."""
+
+    keep: jax.Array  # [T, ...], 0 where C is cleared first, else 1; has no gradient
+    row_gate: jax.Array  # b [T, ..., R]
+    column_gate: jax.Array  # g [T, ..., S]
+    row: jax.Array  # w [T, ..., R]
+    column: jax.Array  # k [T, ..., S]
+    query: jax.Array  # q [T, ..., S]
+    erase: jax.Array | None = None  # e [T, ...]; None: nothing is erased
+
+
+@jax.custom_vjp
+def matrix_recurrence(initial: jax.Array, inputs: MatrixInputs) -> tuple[jax.Array, jax.Array]:
+    """C_t = (1 - b_t (x) g_t) * C + (w_t - e_t C k_t) (x) k_t with C = keep_t C_{t-1}, read out as C_t q_t.
+
+    Args:
+        initial: C_{-1} [..., R, S].
+        inputs: see MatrixInputs.
+
+    Returns:
+        (C_{T-1}, read-outs C_t q_t [T, ..., R]). C_t itself is never kept for every t: the gradient keeps it
+        at the start of every chunk of MATRIX_CHUNK steps and computes the chunk's others again.
+    """
+    return jax.lax.scan(_matrix_step, initial, inputs)
+
+
+def _dot(matrix, vector):  # [..., R, S], [..., S] -> [..., R]
+    return jnp.einsum("...rs,...s->...r", matrix, vector)
+
+
+def _transposed_dot(matrix, vector):  # [..., R, S], [..., R] -> [..., S]
+    return jnp.einsum("...rs,...r->...s", matrix, vector)
+
+
+def _outer(row, column):  # [..., R], [..., S] -> [..., R, S]
+    return row[..., :, None] * column[..., None, :]
+
+
+def _matrix_step(matrix, x):
+    matrix = x.keep[..., None, None] * matrix
+    row = x.row if x.erase is None else x.row - x.erase[..., None] * _dot(matrix, x.column)
+    matrix = (1 - _outer(x.row_gate, x.column_gate)) * matrix + _outer(row, x.column)
+    return matrix, _dot(matrix, x.query)
+
+
+def _matrix_forward(initial, inputs):
+    def chunk(matrix, inputs):
+        last, readouts = jax.lax.scan(_matrix_step, matrix, inputs)
+        return last, (matrix, readouts)
+
+    length = inputs.keep.shape[0]
+    # Steps of zeros with keep = 1 leave C as it is.
+    chunks = jax.tree.map(lambda x: split_time(x, MATRIX_CHUNK), inputs)
+    chunks = chunks._replace(keep=split_time(inputs.keep, MATRIX_CHUNK, 1.0))
+    last, (starts, readouts) = jax.lax.scan(chunk, initial, chunks)
+    return (last, join_time(readouts, length)), (starts, inputs, chunks)
+
+
+def _matrix_backward(residuals, cotangents):
+    starts, inputs, chunks = residuals
+    d_last, d_readouts = cotangents
+
+    def chunk(adjoint, residuals):
+        start, inputs, d_readouts = residuals
+
+        def again(matrix, step):
+            x, d_readout = step
+            new_matrix, _ = _matrix_step(matrix, x)
+            return new_matrix, (matrix, _transposed_dot(new_matrix, d_readout))
+
+        _, (before, d_query) = jax.lax.scan(again, start, (inputs, d_readouts))
+
+        def back(adjoint, step):  # adjoint: of C_t
+            x, d_readout, before = step
+            keep = x.keep[..., None, None]
+            adjoint = adjoint + _outer(d_readout, x.query)
+            d_row = _dot(adjoint, x.column)
+            d_gates = keep * adjoint * before
+            d_row_gate = -_dot(d_gates, x.column_gate)
+            d_column_gate = -_transposed_dot(d_gates, x.row_gate)
+            d_before = (1 - _outer(x.row_gate, x.column_gate)) * adjoint
+            if x.erase is None:
+                d_column, d_erase = _transposed_dot(adjoint, x.row), None
+            else:
+                recalled = _dot(keep * before, x.column)
+                d_recalled = -x.erase[..., None] * d_row
+                d_erase = -jnp.sum(d_row * recalled, axis=-1)
+                d_column = _transposed_dot(adjoint, x.row - x.erase[..., None] * recalled)
+                d_column += _transposed_dot(keep * before, d_recalled)
+                d_before += _outer(d_recalled, x.column)
+            return keep * d_before, (d_row_gate, d_column_gate, d_row, d_column, d_erase)
+
+        adjoint, gradients = jax.lax.scan(back, adjoint, (inputs, d_readouts, before), reverse=True)
+        d_row_gate, d_column_gate, d_row, d_column, d_erase = gradients
+        d_keep = jnp.zeros_like(inputs.keep)
+        return adjoint, MatrixInputs(d_keep, d_row_gate, d_column_gate, d_row, d_column, d_query, d_erase)
+
+    d_readouts = split_time(d_readouts, MATRIX_CHUNK)
+    adjoint, gradients = jax.lax.scan(chunk, d_last, (starts, chunks, d_readouts), reverse=True)
+    length = inputs.keep.shape[0]
+    return adjoint, jax.tree.map(lambda x: join_time(x, length), gradients)
+
+
+matrix_recurrence.defvjp(_matrix_forward, _matrix_backward)
+
+# ------------------------------------------------------------------------------------------------------------
+# A gated cell with a recurrent matrix product: LSTM, GRU
+
+Cell = Callable[[tuple, jax.Array, jax.Array], tuple]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def cell_recurrence(
+    cell: Cell, kernel: jax.Array, bias: jax.Array, initial: tuple, inputs: jax.Array, keep: jax.Array
+) -> tuple:
+    """All states of state_t = cell(state, inputs_t, h kernel + bias), state = keep_t * state_{t-1}.
+
+    Args:
+        cell: (state, inputs [..., n], recurrent [..., m]) -> state, elementwise; a hashable function.
+        kernel: [d, m].
+        bias: [m].
+        initial: a tuple of arrays [..., d], of which the last is h.
+        inputs: [T, ..., n].
+        keep: [T, ...], 0 where the state is cleared first, else 1; has no gradient.
+
+    Returns:
+        The states, as `initial` with a leading T.
+    """
+    return _cell_states(cell, kernel, bias, initial, inputs, keep)[0]
+
+
+def _clear(state: Any, keep: jax.Array) -> Any:
+    return jax.tree.map(lambda x: keep[..., None] * x, state)
+
+
+def _cell_states(cell, kernel, bias, initial, inputs, keep):
+    def step(state, x):
+        inputs, keep = x
+        state = _clear(state, keep)
+        recurrent = state[-1] @ kernel + bias
+        state = cell(state, inputs, recurrent)
+        return state, (state, recurrent)
+
+    return jax.lax.scan(step, initial, (inputs, keep))[1]
+
+
+def _cell_forward(cell, kernel, bias, initial, inputs, keep):
+    states, recurrent = _cell_states(cell, kernel, bias, initial, inputs, keep)
+    return states, (kernel, initial, inputs, keep, states, recurrent)
+
+
+def _cell_backward(cell, residuals, cotangents):
+    kernel, initial, inputs, keep, states, recurrent = residuals
+    previous = jax.tree.map(lambda first, x: jnp.concatenate([first[None], x[:-1]]), initial, states)
+    previous = _clear(previous, keep)
+
+    def back(adjoint, step):
+        cotangent, previous, inputs, keep, recurrent = step
+        adjoint = jax.tree.map(jnp.add, adjoint, cotangent)
+        d_state, d_inputs, d_recurrent = jax.vjp(cell, previous, inputs, recurrent)[1](adjoint)
+        d_hidden = d_state[-1] + d_recurrent @ kernel.T
+        return _clear((*d_state[:-1], d_hidden), keep), (d_inputs, d_recurrent)
+
+    adjoint = jax.tree.map(jnp.zeros_like, initial)
+    adjoint, (d_inputs, d_recurrent) = jax.lax.scan(
+        back, adjoint, (cotangents, previous, inputs, keep, recurrent), reverse=True
+    )
+    d_recurrent = d_recurrent.reshape(-1, kernel.shape[1])
+    d_kernel = previous[-1].reshape(-1, kernel.shape[0]).T @ d_recurrent
+    return d_kernel, d_recurrent.sum(0), adjoint, d_inputs, jnp.zeros_like(keep)
+
+
+cell_recurrence.defvjp(_cell_forward, _cell_backward)
