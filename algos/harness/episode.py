@@ -10,7 +10,7 @@ import numpy as np
 
 from algos.harness.errors import writing
 
-MAX_FRAMES = 300
+MAX_FRAMES = 200
 MAX_BYTES = 2_000_000
 FRAME_S = 0.05
 
@@ -34,13 +34,11 @@ def record(trainer: Any, state: Any, key: jax.Array, path: Path) -> float | None
         return None
     states, episode_return = play(trainer, state, key)
     skip = -(-len(states) // MAX_FRAMES)
-    while True:
-        frames = [trainer.env.render(each, trainer.env_params) for each in states[::skip]]
+    frames = [trainer.env.render(each, trainer.env_params) for each in states[::skip]]
+    data = _gif(frames)
+    while len(data) > MAX_BYTES and len(frames) > 1:
+        frames = frames[:: -(-len(data) // MAX_BYTES)]
         data = _gif(frames)
-        # Fewer frames of the same size: the next attempt fits, or nearly so.
-        if len(data) <= MAX_BYTES or len(frames) <= 2:
-            break
-        skip *= -(-len(data) // MAX_BYTES)
     with writing(path):
         path.write_bytes(data)
     return episode_return

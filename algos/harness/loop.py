@@ -24,7 +24,7 @@ from algos.harness.wandb_log import WandbLog
 LOG_POINTS = 100
 SAVE_POINTS = 10
 DETERMINISTIC = True
-"""Evaluations play the mode of the policy; metrics of training show the policy as it explores."""
+"""Evaluations play the mode of the policy; the training returns show it as it explores."""
 IN_FLIGHT = 2
 """Updates dispatched and not yet fetched: enough that the device never waits, few enough to stop quickly."""
 

@@ -1,0 +1,109 @@
+"""Returns of a trained agent over fresh episodes, with 95 % confidence intervals.
+
+    python scripts/evaluate.py runs/NAME
+    python scripts/evaluate.py runs/NAME --episodes 1000 --no-deterministic --json
+
+Loads the newest whole checkpoint. Normalisation statistics are frozen, returns are raw and undiscounted.
+The interval of a seed is over its episodes (Student's t); that over all seeds is over the seeds' means,
+because the episodes of one seed share its parameters.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from algos.harness import BadInput, devices, exit_codes, load_run, loop
+from algos.harness.cli import OneLineParser
+from algos.harness.statistics import confidence_interval
+
+# Sets the keys apart from those of training and of its evaluations, which derive from the same small seeds.
+FRESH = 0x66726573
+
+
+def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int) -> dict:
+    """Plays fresh episodes with every seed's agent.
+
+    Args:
+        run_dir: a run directory with a checkpoint.
+        episodes: how many for each seed.
+        deterministic: play the mode of the policy instead of drawing from it.
+        seed: of the episodes.
+
+    Returns:
+        Plain numbers as --json prints them; an interval is null where one value is all there is.
+
+    Raises:
+        BadInput: the directory holds no run that can be evaluated.
+    """
+    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr), eval_episodes=episodes)
+    config, trainer = loaded.config, loaded.trainer
+    mesh = devices.seed_mesh(config.num_seeds)
+    key = jax.random.fold_in(jax.random.key(seed), FRESH)
+    keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(np.arange(config.num_seeds))
+    state, keys = jax.device_put((loaded.state, keys), devices.seed_sharding(mesh))
+    play = devices.over_seeds(lambda state, key: trainer.evaluate(state, key, deterministic), mesh)
+    returns = np.asarray(jax.jit(play)(state, keys)["episode_return"], float)  # [S, E]
+    by_seed = [{"seed": config.seed + k, **_summary(each)} for k, each in enumerate(returns)]
+    return {
+        "run_dir": str(run_dir),
+        "algo": loaded.algo,
+        "env": config.env["id"],
+        "core": config.core["name"],
+        "update": loaded.update,
+        "env_steps": loaded.update * config.num_envs * config.num_steps,
+        "episodes": episodes,
+        "deterministic": deterministic,
+        "seeds": by_seed,
+        "all": _summary(returns.mean(axis=1)) if len(returns) > 1 else _summary(returns[0]),
+    }
+
+
+def _summary(values: np.ndarray) -> dict:
+    mean, half = (float(x) for x in confidence_interval(values))
+    return {"mean": mean, "interval": None if np.isnan(half) else [mean - half, mean + half]}
+
+
+def _line(name: str, summary: dict) -> str:
+    interval = summary["interval"]
+    return f"{name:>10}  {summary['mean']:12.3f}" + (
+        f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "  (no interval over one value)"
+    )
+
+
+def main() -> None:
+    parser = OneLineParser(prog="scripts/evaluate.py", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("run_dir", help="run directory of a trainer")
+    parser.add_argument("--episodes", type=int, default=100, help="for each seed (default: 100)")
+    parser.add_argument(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        default=loop.DETERMINISTIC,
+        help="play the mode of the policy, as the evaluations during training do, or draw from it",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    with exit_codes():
+        args = parser.parse_args()
+        if args.episodes < 1:
+            raise BadInput(f"episodes={args.episodes}: must be at least 1")
+        if not 0 <= args.seed < 2**31:
+            raise BadInput(f"seed={args.seed}: must be from 0 to 2^31 - 1")
+        result = evaluate(args.run_dir, args.episodes, args.deterministic, args.seed)
+    if args.json:
+        print(json.dumps(result, indent=2))
+        return
+    policy = "mode of the policy" if args.deterministic else "actions drawn from the policy"
+    print(f"{result['algo']}, {result['env']}, {result['core']}, after {result['env_steps']:,} steps a seed")
+    print(f"episode return over {args.episodes} fresh episodes a seed, {policy}; 95 % confidence interval")
+    for each in result["seeds"]:
+        print(_line(f"seed {each['seed']}", each))
+    if len(result["seeds"]) > 1:
+        print(_line("all seeds", result["all"]))
+
+
+if __name__ == "__main__":
+    main()
