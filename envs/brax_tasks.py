@@ -51,7 +51,6 @@ from gymnax.environments import environment, spaces
 
 from envs import brax_render
 from envs.checks import check_choice, check_positive
-from envs.pytrees import strong_types
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
 
@@ -164,7 +163,7 @@ class BraxTask(environment.Environment[EnvState, EnvParams]):
 
     def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[jax.Array, EnvState]:
         start = self.brax_env.reset(key)
-        return self._observe(start), EnvState(pipeline=strong_types(start.pipeline_state), time=jnp.int32(0))
+        return self._observe(start), EnvState(pipeline=start.pipeline_state, time=jnp.int32(0))
 
     def step_env(self, key: jax.Array, state: EnvState, action: jax.Array, params: EnvParams):
         from brax.envs.base import State
@@ -173,7 +172,7 @@ class BraxTask(environment.Environment[EnvState, EnvParams]):
         # from blanks so that they need not be carried.
         before = State(state.pipeline, obs=None, reward=jnp.float32(0), done=jnp.float32(0))
         after = self.brax_env.step(before, jnp.clip(action, -1.0, 1.0))
-        next_state = EnvState(pipeline=strong_types(after.pipeline_state), time=state.time + 1)
+        next_state = EnvState(pipeline=after.pipeline_state, time=state.time + 1)
         reward = jnp.asarray(after.reward, jnp.float32)
         return self._observe(after), next_state, reward, jnp.asarray(after.done, jnp.float32) > 0.5, {}
 

@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from envs.pytrees import strong_types
-
 
 @struct.dataclass
 class VectorState:
@@ -123,10 +121,21 @@ class VectorEnv:
     def _fresh(self, key: jax.Array, count: int, params):
         """`count` independent starts: (observations, states), leaves [count, ...]."""
         starts = jax.vmap(self.env.reset_env, in_axes=(0, None))(jax.random.split(key, count), params)
-        return strong_types(starts)
+        return jax.tree.map(_strong_type, starts)
+
+
+def _strong_type(x: jax.Array) -> jax.Array:
+    """Gives a leaf a definite dtype.
+
+    A Python constant in a reset leaves a weak one, which a step changes: a function jitted for the first state would
+    be compiled again for the second.
+    """
+    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x.astype(x.dtype)
 
 
 def _where(done: jax.Array, start: jax.Array, stepped: jax.Array) -> jax.Array:
     """Selects `start` where done [B]; both [B, ...]. The dtype is that of `start`."""
     done = done.reshape(done.shape + (1,) * (start.ndim - 1))
-    return jnp.where(done, start, stepped.astype(start.dtype) if stepped.dtype != start.dtype else stepped)
+    if stepped.dtype != start.dtype:
+        stepped = stepped.astype(start.dtype)
+    return jnp.where(done, start, stepped)

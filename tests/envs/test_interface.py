@@ -44,6 +44,10 @@ def types(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
+def weak_types(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+
+
 def test_reset_and_step_keep_their_types(made):
     env, params, _ = made
     key = jax.random.key(0)
@@ -54,6 +58,22 @@ def test_reset_and_step_keep_their_types(made):
     assert types((obs, state)) == types(stepped[:2])
     assert obs.shape == space.shape and obs.dtype == space.dtype
     assert stepped[2].shape == stepped[3].shape == () and stepped[3].dtype == bool
+    whole = jax.eval_shape(env.step, key, state, action, params)  # gymnax's own, with its auto-reset
+    assert types(whole[:2]) == types((obs, state))
+    assert types(whole[5]["final_observation"]) == types(obs)
+
+
+def test_the_batched_state_keeps_its_types_so_that_nothing_is_compiled_twice(made):
+    env, params, _ = made
+    vec = envs.VectorEnv(env, B, pool_size=4)
+    key = jax.random.key(0)
+    action = jnp.zeros((B, *env.action_space(params).shape), env.action_space(params).dtype)
+    started = jax.eval_shape(vec.reset, key, params)
+    stepped = jax.eval_shape(vec.step, key, started[1], action, params)
+    refreshed = jax.eval_shape(vec.refresh, key, started[1], params)
+    assert weak_types(started) == weak_types(stepped[:2])
+    assert weak_types(started[1]) == weak_types(refreshed)
+    assert weak_types(stepped[2:5]) == tuple(((B,), dtype, False) for dtype in (jnp.float32, bool, bool))
 
 
 def test_observations_lie_in_the_space(made):
