@@ -127,8 +127,8 @@ class VectorEnv:
 def _strong_type(x: jax.Array) -> jax.Array:
     """Gives a leaf a definite dtype.
 
-    A Python constant in a reset leaves a weak one, which a step changes: a function jitted for the first state would
-    be compiled again for the second.
+    A Python constant in a reset leaves a weak one, which a step changes: a function jitted for the first
+    state would be compiled again for the second.
     """
     return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x.astype(x.dtype)
 
