@@ -48,12 +48,17 @@ def start(*flags, **environment) -> subprocess.Popen:
     )
 
 
-def final_arrays(run_dir: Path, config: stub.Config | None = None) -> dict[str, np.ndarray]:
-    """The newest checkpoint's arrays by name."""
+def final_state(run_dir: Path, config: stub.Config | None = None):
+    """The RunnerState in the newest checkpoint."""
     config = config or stub.Config()
     abstract = restore.abstract_state(stub.make_train(config), config.num_seeds)
     _, state, _ = checkpoint.Checkpoints(run_dir / "checkpoints").restore(abstract, pytest.fail)
-    return checkpoint.to_arrays(state)
+    return state
+
+
+def final_arrays(run_dir: Path, config: stub.Config | None = None) -> dict[str, np.ndarray]:
+    """The newest checkpoint's arrays by name."""
+    return checkpoint.to_arrays(final_state(run_dir, config))
 
 
 def rows_without_clock(run_dir: Path) -> list[dict]:
@@ -64,7 +69,11 @@ def rows_without_clock(run_dir: Path) -> list[dict]:
 def assert_same_run(one: Path, other: Path, config: stub.Config | None = None) -> None:
     """The rows but for the clock, and every array of the last checkpoint, bit for bit."""
     assert rows_without_clock(one) == rows_without_clock(other)
-    expected, got = final_arrays(one, config), final_arrays(other, config)
+    assert_same_arrays(final_state(one, config), final_state(other, config))
+
+
+def assert_same_arrays(one, other) -> None:
+    expected, got = checkpoint.to_arrays(one), checkpoint.to_arrays(other)
     assert expected.keys() == got.keys()
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
