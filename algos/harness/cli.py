@@ -64,7 +64,12 @@ def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo
             run_dir.create(path, dataclasses.replace(config, run_dir=str(path)), algo, ["python", *sys.argv])
         from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
 
-        loop.run(config, trainer, algo, path)
+        try:
+            loop.run(config, trainer, algo, path)
+        except BadInput:
+            if not resume:  # nothing was begun: the directory can be used again
+                (path / run_dir.CONFIG).unlink()
+            raise
 
 
 def parse(Config: type, presets: Presets, doc: str, algo: str, argv: Sequence[str]) -> Request:

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,17 @@ class WandbLog:
             for name, value in row.items()
             if value is not None and name not in ("seed", "env_steps")
         }
-        try:
-            self._run.log({"env_steps": rows[0]["env_steps"], **values})
-        except Exception as error:
-            print(f"wandb failed, going on without it: {one_line(error)[:300]}", file=sys.stderr)
-            self._run = None
+        self._try(lambda run: run.log({"env_steps": rows[0]["env_steps"], **values}))
 
     def finish(self) -> None:
         """Flushes and closes the wandb run."""
         if self._run is not None:
-            self._run.finish(quiet=True)
+            self._try(lambda run: run.finish())
+
+    def _try(self, action: Callable[[Any], None]) -> None:
+        try:
+            action(self._run)
+        # The local files are complete without it, so no failure of a third party's service ends the run.
+        except Exception as error:
+            print(f"wandb failed, going on without it: {one_line(error)[:300]}", file=sys.stderr)
+            self._run = None
