@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import GRUGate, common_dtype, orthogonal_columns, run_layers
+from networks.layers import GRUGate, common_dtype, orthogonal, orthogonal_columns, run_layers
 from networks.recurrence import Form, default_form, join_time, linear_recurrence, split_time
 
 SQRT2 = float(np.sqrt(2.0))
@@ -38,9 +38,9 @@ CHUNK_LENGTH = {"sequential": 16, "associative": 64}
 class LayerCarry(NamedTuple):
     """Memory of one layer. m = ceil(r / 2) oscillators."""
 
-    key: jax.Array  # [..., m, H, eta, d_head]
-    value: jax.Array  # [..., m, H, d_head]
-    norm: jax.Array  # [..., H, eta, d_head]
+    key: jax.Array  # [..., H, m, eta * d_head]
+    value: jax.Array  # [..., H, m, d_head]
+    norm: jax.Array  # [..., H, eta * d_head]
 
 
 class Carry(NamedTuple):
@@ -96,51 +96,63 @@ def attention(
         (carry after the last step, a [T, ..., H, d_head]).
     """
     form = form or default_form()
-    max_chunk = CHUNK_LENGTH[form]
+    length, n_heads, d_head = keep.shape[0], *features.value.shape[-2:]
     cosines, multiplicity = oscillator_table(r)
     dtype = features.value.dtype
     cosine = jnp.asarray(cosines, dtype)[phase % len(cosines)]  # [T, ..., m]
+
+    # Batch and heads become one axis N: few axes leave room for vmaps around (XLA's CPU backend of jaxlib 0.10.2
+    # and 0.11.0 crashes on reductions over arrays of seven axes).
+    def per_head(x):  # [T, ..., d] -> [T, N, d], the same for every head
+        x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], n_heads, x.shape[-1]))
+        return x.reshape(length, -1, x.shape[-1])
+
+    inputs = (
+        jax.tree.map(lambda x: x.reshape(length, -1, x.shape[-1]), features),
+        per_head(keep[..., None]),
+        per_head(cosine),
+    )
+    flat_carry = jax.tree.map(lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]), carry, LayerCarry(2, 2, 1))
+
     run_chunk = functools.partial(
         _attend_chunk, multiplicity=jnp.asarray(multiplicity, dtype), scale=2.0 * r, form=form
     )
-    if keep.shape[0] <= max_chunk:
-        return run_chunk(carry, (features, keep, cosine))
-    # Steps of zero features with keep = 1 leave the carry as it is.
-    split = functools.partial(split_time, max_chunk=max_chunk)
-    chunks = (jax.tree.map(split, features), split(keep, fill=1.0), split(cosine))
-    carry, outputs = jax.lax.scan(jax.checkpoint(run_chunk, prevent_cse=False), carry, chunks)
-    return carry, join_time(outputs, keep.shape[0])
+    if length <= CHUNK_LENGTH[form]:
+        flat_carry, outputs = run_chunk(flat_carry, inputs)
+    else:
+        # Steps of zero features with keep = 1 leave the carry as it is.
+        split = functools.partial(split_time, max_chunk=CHUNK_LENGTH[form])
+        features, keep, cosine = inputs
+        chunks = (jax.tree.map(split, features), split(keep, fill=1.0), split(cosine))
+        flat_carry, outputs = jax.lax.scan(jax.checkpoint(run_chunk, prevent_cse=False), flat_carry, chunks)
+        outputs = join_time(outputs, length)
+    carry = jax.tree.map(lambda new, old: new.reshape(old.shape), flat_carry, carry)
+    return carry, outputs.reshape(length, *phase.shape[1:], n_heads, d_head)
 
 
 def _attend_chunk(carry, inputs, *, multiplicity, scale, form):
-    features, keep, cosine = inputs
+    """One chunk on [T, N, ...] arrays; N runs over environments and heads."""
+    features, keep, cosine = inputs  # [T, N, ...], [T, N, 1], [T, N, m]
 
-    def expand(vector, expansion):
-        return expansion[..., :, None] * vector[..., None, :]  # [T, ..., H, eta, d_head]
+    def expand(vector, expansion):  # the outer product, flattened: [T, N, eta * d_head]
+        return (expansion[..., :, None] * vector[..., None, :]).reshape(*vector.shape[:-1], -1)
 
     query = expand(features.query, features.query_expansion)
     gamma = expand(features.gamma, features.gamma_expansion)
     key_update = gamma * expand(features.key, features.key_expansion)
     value_update = features.beta * features.value
-    keep = keep[..., None, None]
-    key_decay = keep[..., None] * (1 - gamma)
+    key_decay = keep * (1 - gamma)
     value_decay = keep * (1 - features.beta)
-    cosine = cosine[..., :, None, None]  # [T, ..., m, 1, 1]
+    cosine = cosine[..., None]  # [T, N, m, 1]
 
     norm = linear_recurrence(key_decay, key_update, carry.norm, form)
-    # The oscillator axis stands before the heads.
-    key = linear_recurrence(
-        key_decay[..., None, :, :, :], cosine[..., None] * key_update[..., None, :, :, :], carry.key, form
-    )
-    value = linear_recurrence(
-        value_decay[..., None, :, :], cosine * value_update[..., None, :, :], carry.value, form
-    )
+    key = linear_recurrence(key_decay[:, :, None], cosine * key_update[:, :, None], carry.key, form)
+    value = linear_recurrence(value_decay[:, :, None], cosine * value_update[:, :, None], carry.value, form)
 
-    overlap = jnp.sum(key * query[..., None, :, :, :], axis=(-2, -1))  # K^i . q: [T, ..., m, H]
-    numerator = jnp.sum(value * (multiplicity[:, None] * overlap)[..., None], axis=-3)
-    denominator = scale * jnp.sum(norm * query, axis=(-2, -1)) + EPSILON  # [T, ..., H]
-    last = LayerCarry(key=key[-1], value=value[-1], norm=norm[-1])
-    return last, numerator / denominator[..., None]
+    overlap = jnp.sum(key * query[:, :, None], axis=-1)  # K^i . q: [T, N, m]
+    numerator = jnp.sum(value * (multiplicity * overlap)[..., None], axis=-2)  # [T, N, d_head]
+    denominator = scale * jnp.sum(norm * query, axis=-1) + EPSILON  # [T, N]
+    return LayerCarry(key=key[-1], value=value[-1], norm=norm[-1]), numerator / denominator[..., None]
 
 
 class Block(nn.Module):
@@ -158,7 +170,7 @@ class Block(nn.Module):
         """x: [T, ..., d_model]; keep, phase: [T, ...]. Returns (carry, [T, ..., d_model])."""
 
         def dense(width, name):
-            return nn.Dense(width, kernel_init=nn.initializers.orthogonal(SQRT2), name=name)
+            return nn.Dense(width, kernel_init=orthogonal(SQRT2), name=name)
 
         def gate(name):
             return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
@@ -204,7 +216,7 @@ class AReLiT(nn.Module):
     r: int = 2
 
     def setup(self):
-        self.embedding = nn.Dense(self.d_model, kernel_init=nn.initializers.orthogonal(SQRT2))
+        self.embedding = nn.Dense(self.d_model, kernel_init=orthogonal(SQRT2))
         self.layers = [
             Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.eta, self.r)
             for _ in range(self.n_layers)
@@ -213,11 +225,11 @@ class AReLiT(nn.Module):
     @nn.nowrap
     def initialize_carry(self, batch_shape: tuple[int, ...]) -> Carry:
         """Empty memory; every leaf leads with batch_shape. n starts at 1, as in the released code."""
-        m, heads = num_oscillators(self.r), (self.n_heads, self.eta, self.d_head)
+        heads, m, width = (*batch_shape, self.n_heads), num_oscillators(self.r), self.eta * self.d_head
         layer = LayerCarry(
-            key=jnp.zeros((*batch_shape, m, *heads)),
-            value=jnp.zeros((*batch_shape, m, self.n_heads, self.d_head)),
-            norm=jnp.zeros((*batch_shape, *heads)),
+            key=jnp.zeros((*heads, m, width)),
+            value=jnp.zeros((*heads, m, self.d_head)),
+            norm=jnp.zeros((*heads, width)),
         )
         return Carry(layers=(layer,) * self.n_layers, phase=jnp.ones(batch_shape, jnp.int32))
 

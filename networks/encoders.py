@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from networks.layers import orthogonal
+
 
 class MLPEncoder(nn.Module):
     """Dense + relu for every width; no width leaves the flattened observation as it is."""
@@ -18,7 +20,7 @@ class MLPEncoder(nn.Module):
         """obs: [T, B, ...]. Returns [T, B, widths[-1]], or [T, B, size of an observation]."""
         x = obs.reshape(*obs.shape[:2], -1).astype(jnp.float32)
         for width in self.widths:
-            x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.orthogonal(np.sqrt(2)))(x))
+            x = nn.relu(nn.Dense(width, kernel_init=orthogonal(np.sqrt(2)))(x))
         return x
 
 
@@ -40,7 +42,7 @@ class ConvEncoder(nn.Module):
                 (kernel, kernel),
                 (stride, stride),
                 padding="VALID",
-                kernel_init=nn.initializers.orthogonal(np.sqrt(2)),
+                kernel_init=orthogonal(np.sqrt(2)),
             )(x)
             x = nn.relu(x)
         return x.reshape(*obs.shape[:2], -1)

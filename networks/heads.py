@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from networks.layers import orthogonal
+
 # exp of these bounds is a standard deviation that neither overflows nor vanishes.
 LOG_STD_BOUNDS = (-10.0, 4.0)
 
@@ -20,8 +22,8 @@ class MLPHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [..., d]. Returns [..., outputs]."""
-        x = nn.tanh(nn.Dense(self.hidden, kernel_init=nn.initializers.orthogonal(np.sqrt(2)))(x))
-        return nn.Dense(self.outputs, kernel_init=nn.initializers.orthogonal(self.output_scale))(x)
+        x = nn.tanh(nn.Dense(self.hidden, kernel_init=orthogonal(np.sqrt(2)))(x))
+        return nn.Dense(self.outputs, kernel_init=orthogonal(self.output_scale))(x)
 
 
 class GaussianHead(nn.Module):

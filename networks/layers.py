@@ -8,12 +8,28 @@ import jax
 import jax.numpy as jnp
 
 
+def orthogonal(scale: float) -> Callable:
+    """flax's orthogonal initialiser, under vmap one matrix after the other.
+
+    Batched QR decompositions can block every thread of jaxlib 0.10.2's CPU backend for ever.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        @jax.custom_batching.sequential_vmap
+        def one_matrix(key):
+            return nn.initializers.orthogonal(scale)(key, shape, dtype)
+
+        return one_matrix(key)
+
+    return init
+
+
 def orthogonal_columns(num_blocks: int, scale: float) -> Callable:
     """Initialiser of [d_in, num_blocks * d_out]: side by side, independent orthogonal matrices.
 
     A Dense that computes several projections at once then starts as if each had its own Dense.
     """
-    return _blocks_initialiser(nn.initializers.orthogonal(scale), num_blocks)
+    return _blocks_initialiser(orthogonal(scale), num_blocks)
 
 
 def lecun_columns(num_blocks: int) -> Callable:
@@ -23,9 +39,9 @@ def lecun_columns(num_blocks: int) -> Callable:
 
 def _blocks_initialiser(initialiser, num_blocks):
     def init(key, shape, dtype=jnp.float32):
-        block = (shape[0], shape[1] // num_blocks)
         keys = jax.random.split(key, num_blocks)
-        return jnp.concatenate([initialiser(k, block, dtype) for k in keys], axis=1)
+        blocks = jax.vmap(lambda key: initialiser(key, (shape[0], shape[1] // num_blocks), dtype))(keys)
+        return jnp.moveaxis(blocks, 0, 1).reshape(shape)
 
     return init
 

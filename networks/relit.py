@@ -12,6 +12,7 @@ D = feature_width. C is d_head x D numbers a head, so it is read out as soon as 
 every t.
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import GRUGate, common_dtype, orthogonal_columns, run_layers
+from networks.layers import GRUGate, common_dtype, orthogonal, orthogonal_columns, run_layers
 from networks.recurrence import MatrixInputs, default_form, linear_recurrence, matrix_recurrence
 
 Kernel = Literal["relu", "eluplus1", "dpfp", "pp_relu", "pp_eluplus1"]
@@ -44,7 +45,7 @@ class Projection(NamedTuple):
 
     @property
     def kernel_init(self):
-        return nn.initializers.orthogonal(SQRT2) if self.orthogonal else nn.initializers.lecun_normal()
+        return orthogonal(SQRT2) if self.orthogonal else nn.initializers.lecun_normal()
 
 
 def feature_width(kernel: Kernel, d_head: int, nu: int) -> int:
@@ -184,9 +185,10 @@ class HeadDense(nn.Module):
 
         def init(key, shape, dtype=jnp.float32):
             def matrices(key, projection):  # [d, H, width]
-                keys = jax.random.split(key, self.n_heads)
-                blocks = [projection.kernel_init(key, (shape[0], projection.width), dtype) for key in keys]
-                return jnp.stack(blocks, axis=1)
+                one_head = functools.partial(
+                    projection.kernel_init, shape=(shape[0], projection.width), dtype=dtype
+                )
+                return jnp.moveaxis(jax.vmap(one_head)(jax.random.split(key, self.n_heads)), 0, 1)
 
             keys = jax.random.split(key, len(widths))
             return jnp.concatenate([*map(matrices, keys, self.projections)], axis=-1)
@@ -234,7 +236,7 @@ class Block(nn.Module):
         """x: [T, ..., d_model]; keep: [T, ...]. Returns (carry, [T, ..., d_model])."""
 
         def dense(width, name):
-            return nn.Dense(width, kernel_init=nn.initializers.orthogonal(SQRT2), name=name)
+            return nn.Dense(width, kernel_init=orthogonal(SQRT2), name=name)
 
         def gate(name):
             return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
@@ -273,7 +275,7 @@ class ReLiT(nn.Module):
     update_rule: UpdateRule = "projected_sigmoid"
 
     def setup(self):
-        self.embedding = nn.Dense(self.d_model, kernel_init=nn.initializers.orthogonal(SQRT2))
+        self.embedding = nn.Dense(self.d_model, kernel_init=orthogonal(SQRT2))
         self.layers = [
             Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.nu, self.kernel, self.update_rule)
             for _ in range(self.n_layers)
