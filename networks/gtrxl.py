@@ -24,7 +24,7 @@ from networks.layers import GRUGate, common_dtype, lecun_columns, run_layers
 from networks.recurrence import join_time, split_time
 
 # Queries a block: a block of Q queries computes Q (M + Q) scores, of which Q (M + 1) are used.
-MAX_BLOCK = 128
+MAX_BLOCK = 64
 
 
 class Carry(NamedTuple):

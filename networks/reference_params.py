@@ -197,13 +197,14 @@ def _gru(core: nn.Module, flat: _Flat, input_width: int) -> dict[str, Any]:
     return params
 
 
-# By the class name of the core: (translation, path of a matrix whose first axis is the input's width).
+_LSTM, _GRU = "LSTM_0/ScanLSTMout_0/OptimizedLSTMCell_0", "GRU_0/ScanGRUout_0/GRUCell_0"
+# By the class name of the core: (translation, paths of matrices whose first axis is the input's width).
 _TRANSLATIONS = {
-    "AReLiT": (_arelit, "layer1/emb_layer/kernel"),
-    "ReLiT": (_relit, "layer0/emb_layer/kernel"),
-    "GTrXL": (_gtrxl, "embedding/layers_0/kernel"),
-    "LSTM": (_lstm, "LSTM_0/ScanLSTMout_0/OptimizedLSTMCell_0/ii/kernel"),
-    "GRU": (_gru, "GRU_0/ScanGRUout_0/GRUCell_0/in/kernel"),
+    "AReLiT": (_arelit, ["layer1/emb_layer/kernel"]),
+    "ReLiT": (_relit, ["layer0/emb_layer/kernel"]),
+    "GTrXL": (_gtrxl, ["embedding/layers_0/kernel"]),
+    "LSTM": (_lstm, [f"{_LSTM}/{name}/kernel" for name in ("ii", "if", "ig", "io")]),
+    "GRU": (_gru, [f"{_GRU}/{name}/kernel" for name in ("ir", "iz", "in")]),
 }
 
 
@@ -223,12 +224,13 @@ def import_reference_params(core: nn.Module, flat: Mapping[str, np.ndarray]) -> 
     kind = type(core).__name__
     if kind not in _TRANSLATIONS:
         raise ValueError(f"core={kind}: the original repository has no such core")
-    translate, input_path = _TRANSLATIONS[kind]
-    input_width = (*np.shape(flat.get(input_path)), 0)[0]
+    translate, input_paths = _TRANSLATIONS[kind]
+    input_shapes = [np.shape(flat[path]) for path in input_paths if path in flat]
+    input_width = next((shape[0] for shape in input_shapes if len(shape) == 2), 0)
     source = _Flat(flat)
     params = translate(core, source, input_width)
     left_over = sorted(set(flat) - source.used)
     problems = source.problems + [f"not part of this core: {path}" for path in left_over]
     if problems:
-        raise ValueError(f"flat: does not fit {core}: " + "; ".join(problems))
+        raise ValueError(f"flat: does not fit this {kind}: " + "; ".join(problems))
     return {"params": jax.tree.map(jnp.asarray, params)}

@@ -1,0 +1,164 @@
+"""AReLiT's attention and GTrXL written straight from their equations: the slow forms.
+
+Tests compare the cores of `networks` with them for correctness, the benchmark for speed. They take the cores'
+own parameters, keep every intermediate and use no rewriting: no folding, no chunks, no ring, no blocks.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from networks import arelit, gtrxl
+
+# ------------------------------------------------------------------------------------------------------------
+# AReLiT: all r oscillators, states of all steps at once
+
+
+class AReLiTState(NamedTuple):
+    """Memory of one layer before folding."""
+
+    key: jax.Array  # K [B, r, H, eta, d_head]
+    value: jax.Array  # V [B, r, H, d_head]
+    norm: jax.Array  # s [B, H, eta, d_head]
+
+
+def arelit_initial_state(batch: int, heads: int, d_head: int, eta: int, r: int) -> AReLiTState:
+    return AReLiTState(
+        key=jnp.zeros((batch, r, heads, eta, d_head)),
+        value=jnp.zeros((batch, r, heads, d_head)),
+        norm=jnp.zeros((batch, heads, eta, d_head)),
+    )
+
+
+def arelit_attention(
+    features: arelit.Features, keep: jax.Array, n: jax.Array, state: AReLiTState, r: int
+) -> tuple[AReLiTState, jax.Array]:
+    """Recurrence and read-out of one layer by associative scans over [T, B, r, H, ...].
+
+    features: [T, B, H, ...]. keep: [T, B], 0 where an episode starts. n: [T, B], the float step counter.
+    Returns (state after the last step, a [T, B, H, d_head]).
+    """
+
+    def expand(vector, expansion):
+        return vector[..., None, :] * expansion[..., :, None]  # [T, B, H, eta, d_head]
+
+    def scan(decay, update, initial):
+        def compose(first, second):
+            return first[0] * second[0], second[0] * first[1] + second[1]
+
+        decays, updates = jax.lax.associative_scan(compose, (jnp.broadcast_to(decay, update.shape), update))
+        return updates + decays * initial
+
+    k = expand(features.key, features.key_expansion)
+    q = expand(features.query, features.query_expansion)
+    gamma = expand(features.gamma, features.gamma_expansion)
+    beta, v = features.beta, features.value
+    omega = jnp.linspace(-jnp.pi, jnp.pi, r, dtype=v.dtype)
+    cosine = jnp.cos(omega * n[..., None].astype(v.dtype))  # [T, B, r]
+    keep = keep[..., None, None]
+
+    value = scan((keep * (1 - beta))[:, :, None], cosine[..., None, None] * (beta * v)[:, :, None], state.value)
+    key = scan(
+        (keep[..., None] * (1 - gamma))[:, :, None],
+        cosine[..., None, None, None] * (gamma * k)[:, :, None],
+        state.key,
+    )
+    norm = scan(keep[..., None] * (1 - gamma), gamma * k, state.norm)
+    overlap = jnp.einsum("tbrhen,tbhen->tbrh", key, q)
+    numerator = jnp.einsum("tbrhd,tbrh->tbhd", value, overlap)
+    denominator = 2 * r * jnp.einsum("tbhen,tbhen->tbh", norm, q) + arelit.EPSILON
+    return AReLiTState(key[-1], value[-1], norm[-1]), numerator / denominator[..., None]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# GTrXL: memory shifted by copying, keys and values of memory and inputs made again, all T x (M + T) scores
+
+
+class GTrXLState(NamedTuple):
+    """Memory of the whole core, oldest step first."""
+
+    memory: tuple[jax.Array, ...]  # a layer's inputs [M, B, d_model]
+    visible: jax.Array  # [M, B] bool: of the current episode
+
+
+def gtrxl_initial_state(core: gtrxl.GTrXL, batch: int) -> GTrXLState:
+    memory = jnp.zeros((core.memory_len, batch, core.d_model))
+    return GTrXLState((memory,) * core.n_layers, jnp.zeros((core.memory_len, batch), bool))
+
+
+def gtrxl_apply(
+    core: gtrxl.GTrXL, variables: Any, state: GTrXLState, inputs: jax.Array, resets: jax.Array
+) -> tuple[GTrXLState, jax.Array]:
+    """core.apply, plainly. inputs: [T, B, D]; resets: [T, B]. Returns (state, [T, B, d_model])."""
+    params = variables["params"]
+    length, memory_len, heads, d_head = len(inputs), core.memory_len, core.n_heads, core.d_head
+    query_time = jnp.arange(length) + memory_len
+    key_time = jnp.arange(memory_len + length)
+    distance = query_time[:, None] - key_time  # [T, M + T]
+    # A key is of the query's episode if no reset lies after it, up to the query.
+    episode = jnp.cumsum(resets, axis=0)  # [T, B]
+    key_episode = jnp.concatenate([jnp.where(state.visible, 0, -1), episode])
+    same_episode = episode[:, None] == key_episode[None]  # [T, M + T, B]
+    mask = same_episode & ((distance >= 0) & (distance <= memory_len))[..., None]
+    table = jnp.asarray(_sinusoids(memory_len + length, core.d_model), inputs.dtype)  # of distances 0, 1, ...
+
+    x = nn.relu(_dense(params["embedding"], inputs))
+    new_memory = []
+    for i in range(core.n_layers):
+        p = params[f"layers_{i}"]
+        history = jnp.concatenate([jax.lax.stop_gradient(state.memory[i]), x])  # [M + T, B, d]
+        new_memory.append(history[-memory_len:])
+        normed = _layer_norm(p["attention_norm"], history)
+        k, v = jnp.split(_dense(p["kv"], normed), 2, axis=-1)
+        q = _dense(p["query"], normed[memory_len:] if core.normalize_query else x)
+        q, k, v = (y.reshape(*y.shape[:-1], heads, d_head) for y in (q, k, v))
+        r = jnp.einsum("np,phd->nhd", table, p["position"])
+        content = jnp.einsum("tbhd,sbhd->tsbh", q + params["u"], k)
+        position = jnp.einsum("tbhd,nhd->tnbh", q + params["v"], r)  # by distance
+        position = _shift(position)
+        scores = jnp.where(mask[..., None], (content + position) / jnp.sqrt(d_head).astype(q.dtype), -jnp.inf)
+        attended = jnp.einsum("tsbh,sbhd->tbhd", nn.softmax(scores, axis=1), v)
+        attended = _dense(p["project"], attended.reshape(*x.shape[:2], heads * d_head))
+        x = _gate(p["attention_gate"], x, nn.relu(attended))
+        hidden = _layer_norm(p["mlp_norm"], x)
+        for j in range(core.mlp_num):
+            hidden = nn.relu(_dense(p[f"mlp_{j}"], hidden))
+        x = _gate(p["mlp_gate"], x, hidden)
+
+    visible = key_episode[-memory_len:] == episode[-1]
+    return GTrXLState(tuple(new_memory), visible), x
+
+
+def _shift(position: jax.Array) -> jax.Array:
+    """Transformer-XL's relative shift: [T, M + T, ...] from scores by distance to scores by key."""
+    length, width = position.shape[:2]
+    position = jnp.flip(position, axis=1)  # the greatest distance first, as keys stand
+    position = jnp.pad(position, [(0, 0), (1, 0)] + [(0, 0)] * (position.ndim - 2))
+    position = position.reshape(width + 1, length, *position.shape[2:])[1:]
+    return position.reshape(length, width, *position.shape[2:])
+
+
+def _sinusoids(length: int, width: int) -> np.ndarray:
+    angles = np.arange(length)[:, None] / 10000 ** (np.arange(0, width, 2) / width)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+
+
+def _dense(p, x):
+    return x @ p["kernel"] + p.get("bias", 0)
+
+
+def _layer_norm(p, x):
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / jnp.sqrt(variance + 1e-6) * p["scale"] + p["bias"]
+
+
+def _gate(p, x, y):
+    w_r, w_z, w_g = jnp.split(p["W"]["kernel"], 3, axis=1)
+    u_r, u_z = jnp.split(p["U"]["kernel"], 2, axis=1)
+    r = nn.sigmoid(y @ w_r + x @ u_r)
+    z = nn.sigmoid(y @ w_z + x @ u_z - p["bias"])
+    h = nn.tanh(y @ w_g + (r * x) @ p["U_g"]["kernel"])
+    return (1 - z) * x + z * h

@@ -1,0 +1,29 @@
+import jax
+import pytest
+
+from networks import arelit, gtrxl, recurrence
+
+
+@pytest.fixture
+def x64():
+    """Float64 within the test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_chunks():
+    """Chunks and blocks short enough that short segments span several, the last one not full."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gtrxl, "MAX_BLOCK", 2)
+        patch.setattr(recurrence, "MATRIX_CHUNK", 2)
+        patch.setattr(arelit, "CHUNK_LENGTH", {"sequential": 2, "associative": 2})
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_compiles():
+    """Compile the many small programs of property tests with fewer optimisations."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

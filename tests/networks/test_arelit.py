@@ -1,0 +1,113 @@
+"""AReLiT's rewritings against the released equations: folding, the integer phase, both forms, and memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import networks
+from networks import arelit
+from scripts import plain_forms
+from tests.networks.cases import assert_close
+
+T, B, HEADS, D_HEAD, ETA = 21, 2, 3, 4, 2
+
+
+def random_features(dtype, length=T):
+    rng = np.random.default_rng(0)
+
+    def normal(width):
+        return jnp.asarray(rng.normal(size=(length, B, HEADS, width)), dtype)
+
+    key, key_expansion, query, query_expansion = (jax.nn.relu(normal(w)) for w in (D_HEAD, ETA, D_HEAD, ETA))
+    beta, gamma, gamma_expansion = (jax.nn.sigmoid(normal(w)) for w in (D_HEAD, D_HEAD, ETA))
+    value = normal(D_HEAD)
+    return arelit.Features(
+        key, key_expansion, query, query_expansion, value, beta, gamma, gamma_expansion
+    ), jnp.asarray(rng.random((length, B)) > 0.1, dtype)
+
+
+def initial(r, dtype):
+    core = networks.make_core("arelit", n_layers=1, n_heads=HEADS, d_head=D_HEAD, eta=ETA, r=r)
+    return jax.tree.map(lambda x: x.astype(dtype), core.initialize_carry((B,)).layers[0])
+
+
+@pytest.mark.parametrize("form", ["sequential", "associative"])
+@pytest.mark.parametrize("r", [1, 2, 3, 6, 7])
+def test_folded_is_unfolded(r, form, x64, monkeypatch):
+    """Outputs and gradients, over several chunks, in both forms."""
+    monkeypatch.setattr(arelit, "CHUNK_LENGTH", {"sequential": 4, "associative": 8})
+    features, keep = random_features(jnp.float64)
+    n = jnp.broadcast_to(jnp.arange(2, T + 2)[:, None], (T, B))
+
+    def folded(features):
+        return arelit.attention(features, keep, n, initial(r, jnp.float64), r, form)[1]
+
+    def plain(features):
+        state = plain_forms.arelit_initial_state(B, HEADS, D_HEAD, ETA, r)
+        return plain_forms.arelit_attention(features, keep, n, state, r)[1]
+
+    assert_close(jax.jit(folded)(features), jax.jit(plain)(features), 1e-9)
+
+    def gradient(run):
+        return jax.jit(jax.grad(lambda features: jnp.sum(jnp.sin(run(features)))))(features)
+
+    assert_close(gradient(folded), gradient(plain), 1e-9)
+
+
+@pytest.mark.parametrize("start", [1, 2**24 + 1, 10**8, 10**9])
+@pytest.mark.parametrize("r", [2, 3, 7])
+def test_phase_is_exact_for_ever(r, start, x64):
+    """Counting on from any step is the cosine of that step; in float32 n stops at 2^24."""
+    features, keep = random_features(jnp.float64, length=3)
+    keep = jnp.ones_like(keep)
+    n = start + np.arange(1, 4)[:, None].repeat(B, 1)
+    phase = jnp.asarray(n, jnp.int32)
+    outputs = arelit.attention(features, keep, phase, initial(r, jnp.float64), r)[1]
+    state = plain_forms.arelit_initial_state(B, HEADS, D_HEAD, ETA, r)
+    expected = plain_forms.arelit_attention(features, keep, jnp.asarray(n, jnp.float64), state, r)[1]
+    assert_close(outputs, expected, 1e-6)  # omega n itself is exact to 1e9 x 1e-16
+
+
+def test_carried_phase_counts_every_step():
+    core = networks.make_core("arelit", n_layers=1, d_model=4, d_head=2, d_ffc=2, n_heads=1, eta=1, r=7)
+    inputs, resets = jnp.zeros((5, 1, 3)), jnp.ones((5, 1), bool)
+    carry = core.initialize_carry((1,))._replace(phase=jnp.full((1,), 10**8, jnp.int32))
+    params = core.init(jax.random.key(0), carry, inputs, resets)
+    period = 12
+    for steps in (1, 5):
+        after, _ = core.apply(params, carry, inputs[:steps], resets[:steps])
+        assert after.phase.dtype == jnp.int32
+        assert int(after.phase[0]) % period == (10**8 + steps) % period
+
+
+@pytest.mark.parametrize("r", [2, 7])
+def test_carry_is_at_most_65_percent_of_the_released(r):
+    core = networks.make_core("arelit", r=r)
+    floats = sum(x.size for x in jax.tree.leaves(core.initialize_carry((1,))) if x.dtype == jnp.float32)
+    released = 4 * (r * 4 * 64 * 4 + r * 4 * 64 + 4 * 64 * 4 + 1)
+    assert floats <= 0.65 * released
+    if r == 2:
+        assert (floats, released) == (9216, 14340)
+
+
+@pytest.mark.parametrize(
+    "name,settings,state",
+    [
+        ("arelit", {"n_heads": 2, "d_head": 16, "eta": 16, "r": 7}, 2 * (4 * 16 * 16 + 4 * 16 + 16 * 16)),
+        ("relit", {"n_heads": 2, "d_head": 32, "nu": 4}, 2 * 32 * 128),
+    ],
+)
+def test_gradient_does_not_store_the_state_of_every_step(name, settings, state):
+    core = networks.make_core(name, n_layers=1, d_model=8, d_ffc=8, **settings)
+    batch = 4
+
+    def memory(length):
+        inputs, resets = jnp.zeros((length, batch, 4)), jnp.zeros((length, batch), bool)
+        carry = core.initialize_carry((batch,))
+        params = jax.eval_shape(core.init, jax.random.key(0), carry, inputs, resets)
+        gradient = jax.jit(jax.grad(lambda params, *rest: core.apply(params, *rest)[1].sum()))
+        return gradient.lower(params, carry, inputs, resets).compile().memory_analysis().temp_size_in_bytes
+
+    per_step = (memory(768) - memory(256)) / 512
+    assert per_step < 0.5 * state * batch * 4

@@ -1,0 +1,61 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import networks
+from networks.layers import GRUGate, common_dtype, orthogonal_columns
+from tests.networks.cases import assert_close, segment, small
+
+
+def test_columns_are_orthogonal_matrices_side_by_side():
+    matrix = orthogonal_columns(3, 2.0)(jax.random.key(0), (4, 12))
+    blocks = np.split(np.asarray(matrix), 3, axis=1)
+    for block in blocks:
+        np.testing.assert_allclose(block.T @ block, 4 * np.eye(4), atol=1e-5)
+    assert not np.allclose(blocks[0], blocks[1])
+
+
+def test_gru_gate_starts_as_nearly_the_skip():
+    gate = GRUGate(lambda n: orthogonal_columns(n, 1.0))
+    x, y = jnp.ones((2, 4)), jnp.zeros((2, 4))
+    params = gate.init(jax.random.key(0), x, y)
+    np.testing.assert_array_equal(params["params"]["bias"], 2.0)
+    r, z, h = 0, 1 / (1 + np.exp(2 - np.asarray(x @ params["params"]["U"]["kernel"][:, 4:]))), None
+    u_r = x @ params["params"]["U"]["kernel"][:, :4]
+    r = nn.sigmoid(u_r)
+    h = np.tanh((r * x) @ params["params"]["U_g"]["kernel"])
+    np.testing.assert_allclose(gate.apply(params, x, y), (1 - z) * x + z * h, atol=1e-6)
+
+
+def test_common_dtype_takes_the_higher_and_leaves_integers(x64):
+    carry = (jnp.zeros(2, jnp.float32), jnp.zeros(2, jnp.int32))
+    cast, x = common_dtype(carry, jnp.zeros(3, jnp.float64))
+    assert (cast[0].dtype, cast[1].dtype, x.dtype) == (jnp.float64, jnp.int32, jnp.float64)
+    assert common_dtype(cast, jnp.zeros(3, jnp.float32))[1].dtype == jnp.float64
+
+
+def test_mixed_precision_runs(x64):
+    """Whichever of carry and inputs is float64."""
+    for name in networks.CORES:
+        core = small(name)
+        for dtype in (jnp.float32, jnp.float64):
+            inputs, resets = segment(0, 3, (2,), dtype)
+            carry = jax.eval_shape(core.initialize_carry, (2,)) if False else core.initialize_carry((2,))
+            params = jax.jit(core.init)(jax.random.key(0), carry, inputs, resets)
+            jax.eval_shape(core.apply, params, carry, inputs, resets)
+
+
+def test_stacked_layers_are_the_unrolled_ones():
+    """A segment scans over stacked parameters, a single step unrolls: the same function of the same tree."""
+    core = small("gru", n_layers=2).clone(n_layers=4)
+    inputs, resets = segment(0, 6, (2,), jnp.float32)
+    carry = core.initialize_carry((2,))
+    params = core.init(jax.random.key(0), carry, inputs, resets)
+    alone = carry
+    outputs = []
+    for t in range(6):
+        alone, y = core.apply(params, alone, inputs[t : t + 1], resets[t : t + 1])
+        outputs.append(y)
+    whole, together = core.apply(params, carry, inputs, resets)
+    assert_close((whole, together), (alone, jnp.concatenate(outputs)), 1e-5)

@@ -1,0 +1,52 @@
+import jax
+import pytest
+
+import networks
+
+
+@pytest.mark.parametrize(
+    "name,settings,message",
+    [
+        ("arelitt", {}, r"core.name='arelitt': .* mean arelit\?.*allowed: arelit, relit, gtrxl, lstm, gru"),
+        ("gru", {"n_heads": 2}, r"core.n_heads=2: gru has no such hyperparameter; it has: n_layers, d_model"),
+        ("relit", {"kernal": "relu"}, r"core.kernal='relu': .*mean kernel\?"),
+        ("relit", {"kernel": "x"}, r"core.kernel='x': unknown; allowed: relu, eluplus1, dpfp, pp_relu, pp_elu"),
+        ("relit", {"update_rule": ""}, r"core.update_rule='': unknown; allowed: projected_sigmoid, keyvalue_"),
+        ("lstm", {"n_layers": 0}, r"core.n_layers=0: must be at least 1"),
+        ("lstm", {"n_layers": True}, r"core.n_layers=True: must be of type int"),
+        ("gtrxl", {"memory_len": 1.5}, r"core.memory_len=1.5: must be of type int"),
+        ("gtrxl", {"normalize_query": 1}, r"core.normalize_query=1: must be of type bool"),
+    ],
+)
+def test_bad_settings_are_named(name, settings, message):
+    with pytest.raises(ValueError, match=message) as error:
+        networks.make_core(name, **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_hyperparameters_are_the_contracts():
+    fields = {name: list(networks.hyperparameters(name)) for name in networks.CORES}
+    assert fields["relit"] == "n_layers d_model d_head d_ffc n_heads nu kernel update_rule".split()
+    assert fields["arelit"] == "n_layers d_model d_head d_ffc n_heads eta r".split()
+    assert fields["gtrxl"] == "n_layers d_model d_head n_heads memory_len mlp_num normalize_query".split()
+    assert fields["lstm"] == fields["gru"] == fields["feedforward"] == ["n_layers", "d_model"]
+
+
+@pytest.mark.parametrize("name", networks.CORES)
+def test_settings_reach_the_core(name):
+    defaults = networks.hyperparameters(name)
+    core = networks.make_core(name, **defaults)
+    assert {field: getattr(core, field) for field in defaults} == defaults
+
+
+def test_released_sizes_of_the_carry():
+    """Floats an environment, as in the paper's T-Maze configurations."""
+
+    def size(name):
+        carry = jax.eval_shape(lambda: networks.make_core(name).initialize_carry((1,)))
+        return sum(x.size for x in jax.tree.leaves(carry))
+
+    assert size("arelit") == 9216 + 1
+    assert size("relit") == 4 * (4 * 64 * 128 + 4 * 128)
+    assert size("gtrxl") == 4 * 128 * 128 + 2
+    assert size("arelit") < 0.5 * size("gtrxl")
