@@ -32,7 +32,7 @@ from networks.recurrence import Form, default_form, join_time, linear_recurrence
 SQRT2 = float(np.sqrt(2.0))
 EPSILON = 1e-5
 # Steps a chunk: the chunk's states should stay in a CPU's second-level cache.
-CHUNK_LENGTH = {"sequential": 16, "associative": 64}
+CHUNK_LENGTH = {"sequential": 32, "associative": 64}
 
 
 class LayerCarry(NamedTuple):

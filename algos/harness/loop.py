@@ -93,18 +93,19 @@ def compile_programs(trainer: Any, abstract: Any, abstract_keys: Any, mesh: Mesh
     sharding = devices.seed_sharding(mesh)
     seconds = {}
 
-    def compile_one(fn: Any, *args: Any, donate: tuple[int, ...] = ()) -> tuple[Any, Any]:
+    def compile_one(fn: Any, *args: Any, donate: tuple[int, ...] = (), **options: Any) -> tuple[Any, Any]:
         begin = time.monotonic()
         program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=sharding)
         lowered = program.lower(*args)
-        compiled = lowered.compile()
+        compiled = lowered.compile(options)
         seconds[fn.__name__] = time.monotonic() - begin
         return compiled, lowered.out_info
 
     def evaluate(state: Any, key: jax.Array) -> Any:
         return trainer.evaluate(state, key, DETERMINISTIC)
 
-    init, _ = compile_one(trainer.init, abstract_keys)
+    # Run once and not worth optimising: half the time to compile.
+    init, _ = compile_one(trainer.init, abstract_keys, xla_backend_optimization_level=0)
     update, (_, update_metrics) = compile_one(trainer.update, abstract, donate=(0,))
     evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys)
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())

@@ -73,7 +73,8 @@ def test_the_gradient_is_that_of_the_stored_unclipped_action(monkeypatch):
     params = jax.tree.map(lambda x: x, state.params)
     head = params["params"]["actor"]
     for name, bias in (("mean", 0.3), ("log_std", np.log(2.0))):
-        head[name]["Dense_1"] = {"kernel": jnp.zeros_like(head[name]["Dense_1"]["kernel"]), "bias": jnp.array([bias])}
+        kernel = head[name]["Dense_1"]["kernel"]
+        head[name]["Dense_1"] = {"kernel": jnp.zeros_like(kernel), "bias": jnp.array([bias])}
     state = state.replace(params=params)
     _, batch, carries, _ = jax.jit(trainer.collect)(state, jax.random.key(5))
     actions = batch.action[..., 0]
@@ -276,7 +277,7 @@ CHANGED = {
     "env": {"id": "gymnax/Pendulum-v1"},
     "num_envs": 8,
     "previous_action_reward": True,
-    "core": SMALL_CORES["feedforward"],
+    "core": SMALL_CORES["arelit"],
     "encoder_widths": (8,),
     "actor_hidden": 8,
     "critic_hidden": 8,
@@ -318,7 +319,12 @@ BASE_FINGERPRINT = {}
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Config) if field.name not in RUN_FIELDS])
 def test_every_field_of_the_config_has_an_effect(name):
-    base = small_config(env={"id": "gymnax/Pendulum-v1", "max_steps_in_episode": 7}, learning_rate=3e-3)
+    base = small_config(
+        env={"id": "gymnax/Pendulum-v1", "max_steps_in_episode": 7},
+        core=SMALL_CORES["feedforward"],
+        learning_rate=3e-3,
+        total_timesteps=64 * 2,
+    )
     if not BASE_FINGERPRINT:
         BASE_FINGERPRINT["base"] = fingerprint(base)
     assert fingerprint(replace(base, **{name: CHANGED[name]})) != BASE_FINGERPRINT["base"]

@@ -1,0 +1,285 @@
+"""Speed and memory: of a whole trainer part by part, and of AReLiT's recurrence against its plain form.
+
+    python scripts/benchmark.py                                    # the default trainer
+    python scripts/benchmark.py trainer --preset halfcheetah-arelit
+    python scripts/benchmark.py recurrence
+    python scripts/benchmark.py trainer recurrence --json
+
+Every ratio compares two things measured in the same run; the rate of float32 matrix products of this machine is
+measured too. Times are medians of several calls. Run it on an otherwise idle machine.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import envs
+import networks
+from algos import harness, ppo_arelit_continuous
+from networks import arelit
+from scripts import plain_forms
+
+Results = dict[str, Any]
+
+
+def median_seconds(fn: Callable, *args: Any, repeats: int = 7) -> float:
+    """Median time of a call, after one that is not counted."""
+    jax.block_until_ready(fn(*args))
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        jax.block_until_ready(fn(*args))
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def compile_timed(fn: Callable, *args: Any) -> tuple[Callable, float]:
+    """(compiled program, seconds of tracing and compiling)."""
+    begin = time.perf_counter()
+    program = jax.jit(fn).lower(*args).compile()
+    return program, time.perf_counter() - begin
+
+
+def machine() -> Results:
+    """The device and its rate of float32 matrix products of 2048 x 2048."""
+    size = 2048
+    a, b = jax.random.normal(jax.random.key(0), (2, size, size))
+    seconds = median_seconds(jax.jit(lambda a, b: a @ b), a, b)
+    return {
+        "device": jax.devices()[0].device_kind,
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "jax": jax.__version__,
+        "matrix_product_gflops": 2 * size**3 / seconds / 1e9,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Trainer
+
+
+def matrix_flops(params: Any, tokens: int) -> float:
+    """Floating-point operations of the parameters' matrix products on this many tokens, forward only."""
+    return 2.0 * tokens * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
+
+
+def matrix_products(params: Any, tokens: int) -> float:
+    """Seconds of nothing but the parameters' matrix products, forward and both products of the gradient."""
+    shapes = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
+    inputs = [jnp.ones((tokens, shape[0])) for shape in shapes]
+    kernels = [jnp.ones(shape) for shape in shapes]
+    grads = [jnp.ones((tokens, shape[1])) for shape in shapes]
+
+    @jax.jit
+    def products(inputs, kernels, grads):
+        triples = zip(inputs, kernels, grads, strict=True)
+        return [(x @ w, g @ w.T, x.T @ g) for x, w, g in triples]
+
+    return median_seconds(products, inputs, kernels, grads)
+
+
+def trainer(preset: str, gemm_gflops: float) -> Results:
+    """Compile times, and the rates of environment, acting, learning and the whole update."""
+    config = ppo_arelit_continuous.Config(**ppo_arelit_continuous.PRESETS[preset])
+    built = ppo_arelit_continuous.make_train(config)
+    key = jax.random.key(0)
+    init, init_seconds = compile_timed(built.init, key)
+    state = init(key)
+    update, update_seconds = compile_timed(built.update, state)
+    evaluate, evaluate_seconds = compile_timed(lambda s, k: built.evaluate(s, k, True), state, key)
+    steps = config.num_envs * config.num_steps
+    num_gradient_steps = config.update_epochs * config.num_minibatches
+
+    # Environment: a rollout of random actions, restarts included.
+    vec_env = envs.VectorEnv(built.env, config.num_envs, max(config.num_envs, steps // 16))
+    _, env_state = jax.jit(vec_env.reset)(key, built.env_params)
+    space = built.env.action_space(built.env_params)
+
+    def env_rollout(env_state, key):
+        def step(env_state, key):
+            action_key, env_key = jax.random.split(key)
+            action = jax.random.uniform(action_key, (config.num_envs, *space.shape), minval=-1.0, maxval=1.0)
+            obs, env_state, *_ = vec_env.step(env_key, env_state, action, built.env_params)
+            return env_state, obs.sum()
+
+        env_state = vec_env.refresh(key, env_state, built.env_params)
+        return jax.lax.scan(step, env_state, jax.random.split(key, config.num_steps))[1]
+
+    # Acting: the policy alone, its memory carried along.
+    def act_rollout(state, key):
+        def step(carry, key):
+            carry, action, _ = built.act(state, carry, state.obs, state.reset & False, key)
+            return carry, action.sum()
+
+        return jax.lax.scan(step, state.carry, jax.random.split(key, config.num_steps))[1]
+
+    # Learning: one gradient of the loss on a minibatch, times the gradient steps of an update.
+    _, batch, carries, _ = jax.jit(built.collect)(state, key)
+    sequences = steps // config.sequence_length // config.num_minibatches
+    batch = batch._replace(raw_obs=None, info=None)
+    shape = (config.sequence_length, sequences)
+    minibatch = jax.tree.map(lambda x: jnp.resize(x, (*shape, *x.shape[2:])), (batch, batch.value, batch.value))
+    carry = jax.tree.map(lambda x: jnp.resize(x, (sequences, *x.shape[2:])), carries)
+    gradient = jax.jit(jax.grad(built.loss, has_aux=True))
+    tokens = config.sequence_length * sequences
+
+    seconds = {
+        "update": median_seconds(update, state),
+        "environment": median_seconds(jax.jit(env_rollout), env_state, key),
+        "acting": median_seconds(jax.jit(act_rollout), state, key),
+        "learning": num_gradient_steps * median_seconds(gradient, state.params, carry, *minibatch),
+        "learning, matrix products alone": num_gradient_steps * matrix_products(state.params, tokens),
+    }
+    if config.core["name"] == "arelit":
+        hyper = networks.hyperparameters("arelit") | config.core
+        layer = recurrence_seconds(sequences, config.sequence_length, hyper, plain=False)["ours"]
+        seconds["learning, recurrence alone"] = num_gradient_steps * hyper["n_layers"] * layer
+    forward = matrix_flops(state.params, steps)
+    acting_gflops = forward / seconds["acting"] / 1e9
+    learning_gflops = 3 * config.update_epochs * forward / seconds["learning"] / 1e9
+    return {
+        "preset": preset,
+        "environment": config.env["id"],
+        "core": config.core["name"],
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "compile_seconds": {"init": init_seconds, "update": update_seconds, "evaluate": evaluate_seconds},
+        "seconds_an_update": seconds,
+        "env_steps_per_second": {
+            "environment alone": steps / seconds["environment"],
+            "acting alone": steps / seconds["acting"],
+            "learning alone": steps / seconds["learning"],
+            "whole trainer": steps / seconds["update"],
+        },
+        "matrix_product_fraction": {
+            "acting": acting_gflops / gemm_gflops,
+            "learning": learning_gflops / gemm_gflops,
+        },
+        "update_buffers_mb": update.memory_analysis().temp_size_in_bytes / 2**20,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Recurrence
+
+
+def recurrence_seconds(batch: int, length: int, hyper: dict[str, Any], plain: bool) -> Results:
+    """Forward and gradient of AReLiT's recurrence and read-out, one layer, from its features.
+
+    The plain form is jitted associative_scan over [T, B, r, H, ..] for K and V and [T, B, H, ..] for s.
+    """
+    heads, d_head, eta, r = (hyper[name] for name in ("n_heads", "d_head", "eta", "r"))
+    keys = jax.random.split(jax.random.key(0), 8)
+    widths = arelit.Features(d_head, eta, d_head, eta, d_head, d_head, d_head, eta)
+    squash = arelit.Features(
+        *[jax.nn.relu] * 4, lambda x: x, jax.nn.sigmoid, jax.nn.sigmoid, jax.nn.sigmoid
+    )
+    features = arelit.Features(
+        *[
+            act(jax.random.normal(key, (length, batch, heads, width)))
+            for key, width, act in zip(keys, widths, squash, strict=True)
+        ]
+    )
+    keep = 1.0 - jax.random.bernoulli(keys[0], 0.01, (length, batch)).astype(jnp.float32)
+    phase = jnp.arange(2, length + 2, dtype=jnp.int32)[:, None] + jnp.zeros(batch, jnp.int32)
+    core = networks.make_core("arelit", n_layers=1, n_heads=heads, d_head=d_head, eta=eta, r=r)
+    carry = core.initialize_carry((batch,)).layers[0]
+
+    def gradient(attention, carry):
+        def objective(features, carry):
+            return jnp.sum(jnp.sin(attention(features, keep, phase, carry, r)[1]))
+
+        return jax.jit(jax.value_and_grad(objective)), carry
+
+    ours, carry = gradient(arelit.attention, carry)
+    result = {"ours": median_seconds(ours, features, carry)}
+    if plain:
+        state = plain_forms.arelit_initial_state(batch, heads, d_head, eta, r)
+        reference, state = gradient(plain_forms.arelit_attention, state)
+        result["plain"] = median_seconds(reference, features, state)
+        theirs, mine = reference(features, state)[1], ours(features, carry)[1]
+        result["largest_relative_difference"] = max(
+            float(jnp.abs(a - b).max() / jnp.abs(a).max())
+            for a, b in zip(jax.tree.leaves(theirs), jax.tree.leaves(mine), strict=True)
+        )
+    return result
+
+
+def recurrence() -> Results:
+    """AReLiT's recurrence and read-out against the plain form, and the carry against the released one."""
+    hyper = {"n_heads": 4, "d_head": 64, "eta": 4, "r": 2}
+    seconds = recurrence_seconds(8, 256, hyper, plain=True)
+    carry = networks.make_core("arelit").initialize_carry(())
+    floats = sum(leaf.size for leaf in jax.tree.leaves(carry.layers))
+    # The released carry: r of each oscillator, and a counter a layer.
+    released = 4 * (4 * (2 * 4 * 64 + 2 * 64 + 4 * 64) + 1)
+    return {
+        "setting": "B=8 T=256 H=4 d_head=64 eta=4 r=2, forward + gradient",
+        "plain_ms": 1e3 * seconds["plain"],
+        "ours_ms": 1e3 * seconds["ours"],
+        "speed_up": seconds["plain"] / seconds["ours"],
+        "largest_relative_difference": seconds["largest_relative_difference"],
+        "carry_floats": floats,
+        "carry_of_released": floats / released,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Report
+
+
+def show(results: Results, indent: int = 0) -> None:
+    """Print nested results as aligned lines."""
+    for name, value in results.items():
+        if isinstance(value, dict):
+            print(f"{'':{indent}}{name}")
+            show(value, indent + 2)
+        else:
+            text = f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else value
+            text = f"{value:,.0f}" if isinstance(value, float) and abs(value) >= 1000 else text
+            print(f"{'':{indent}}{name:<{44 - indent}}{text}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="trainer (the default), recurrence")
+    parser.add_argument("--preset", default="default", help="of ppo_arelit_continuous, for the part trainer")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    arguments = parser.parse_args()
+    parts = arguments.parts or ["trainer"]
+    with harness.exit_codes():
+        for part in parts:
+            if part not in ("trainer", "recurrence"):
+                raise harness.BadInput(f"PART={part!r}: allowed: trainer, recurrence")
+        if arguments.preset not in ppo_arelit_continuous.PRESETS:
+            allowed = ", ".join(ppo_arelit_continuous.PRESETS)
+            raise harness.BadInput(f"preset={arguments.preset!r}: allowed: {allowed}")
+        results: Results = {"command": " ".join(sys.argv), "machine": machine()}
+        gemm_gflops = results["machine"]["matrix_product_gflops"]
+        if "trainer" in parts:
+            results["trainer"] = trainer(arguments.preset, gemm_gflops)
+        if "recurrence" in parts:
+            results["recurrence"] = recurrence()
+        # Kilobytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 2**10
+        results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        if arguments.json:
+            print(json.dumps(results, indent=2, default=float))
+        else:
+            show(results)
+
+
+if __name__ == "__main__":
+    main()
