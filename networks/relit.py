@@ -168,6 +168,44 @@ def update_terms(rule: UpdateRule, k: jax.Array, v: jax.Array, gates: dict[str, 
     )
 
 
+def attention(
+    settings: tuple[Kernel, UpdateRule, int],
+    carry: LayerCarry,
+    keep: jax.Array,
+    key: list[jax.Array],
+    query: list[jax.Array],
+    value: jax.Array,
+    gates: dict[str, jax.Array],
+) -> tuple[LayerCarry, jax.Array]:
+    """Features, recurrence and read-out.
+
+    Args:
+        settings: kernel, update rule, nu.
+        carry: memory before the first step.
+        keep: [T, ...], 0 where the step starts an episode, else 1.
+        key, query: the kernel's projections [T, ..., H, width].
+        value: [T, ..., H, d_head].
+        gates: the update rule's by name [T, ..., H, width], before the sigmoid.
+
+    Returns:
+        (carry after the last step, a [T, ..., H, d_head]).
+    """
+    kernel, rule, nu = settings
+    key, query = feature_map(kernel, nu, key), feature_map(kernel, nu, query)
+    if rule == "delta":
+        key, query = unit(key), unit(query, 1e-6)
+    terms = update_terms(rule, key, value, jax.tree.map(nn.sigmoid, gates))
+    keep = jnp.broadcast_to(keep[..., None], query.shape[:-1]).astype(query.dtype)  # [T, ..., H]
+    matrix, readout = matrix_recurrence(
+        carry.matrix,
+        MatrixInputs(keep, terms.row_gate, terms.column_gate, terms.row, terms.column, query, terms.erase),
+    )
+    norm_decay = keep[..., None] * (1 - terms.norm_gate)
+    norm = linear_recurrence(norm_decay, terms.norm_update, carry.norm, default_form())
+    denominator = jnp.sum(norm * query, axis=-1, keepdims=True) + EPSILON
+    return LayerCarry(matrix=matrix, norm=norm[-1]), readout / denominator
+
+
 class HeadDense(nn.Module):
     """Several projections at once, each head with its own matrices.
 
@@ -210,27 +248,6 @@ class Block(nn.Module):
     kernel: Kernel
     update_rule: UpdateRule
 
-    def terms(self, normed: jax.Array) -> tuple[UpdateTerms, jax.Array]:
-        """(the update's terms, queries [..., H, D]) of normalised inputs [..., d_model]."""
-        settings = (self.kernel, self.d_head, self.nu)
-        keys, gates = kernel_projections(*settings), gate_projections(self.update_rule, *settings)
-        value_query = (Projection("value", self.d_head), Projection("query", self.d_head))
-        projected = HeadDense((*value_query, *keys, *gates), self.n_heads, name="heads")(normed)
-        (value, query), projected = projected[:2], projected[2:]
-        key = feature_map(self.kernel, self.nu, projected[: len(keys)])
-        query = HeadDense(tuple(keys), self.n_heads, per_head=True, name="query_kernel")(query)
-        query = feature_map(self.kernel, self.nu, query)
-        if self.update_rule == "delta":
-            key, query = unit(key), unit(query, 1e-6)
-        if self.update_rule == "mega":
-            d, width = self.d_head, feature_width(*settings)
-            widths = {"beta": d, "beta_damp": d, "gamma": width, "gamma_damp": width}
-            normal = nn.initializers.normal(0.2)
-            gates = {name: self.param(name, normal, (self.n_heads, width)) for name, width in widths.items()}
-        else:
-            gates = {gate.name: x for gate, x in zip(gates, projected[len(keys) :], strict=True)}
-        return update_terms(self.update_rule, key, value, jax.tree.map(nn.sigmoid, gates)), query
-
     @nn.compact
     def __call__(self, carry: LayerCarry, x: jax.Array, keep: jax.Array) -> tuple[LayerCarry, jax.Array]:
         """x: [T, ..., d_model]; keep: [T, ...]. Returns (carry, [T, ..., d_model])."""
@@ -241,20 +258,25 @@ class Block(nn.Module):
         def gate(name):
             return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
 
-        terms, query = self.terms(nn.LayerNorm(name="attention_norm")(x))
-        keep = jnp.broadcast_to(keep[..., None], query.shape[:-1]).astype(query.dtype)  # [T, ..., H]
-        inputs = MatrixInputs(
-            keep, terms.row_gate, terms.column_gate, terms.row, terms.column, query, terms.erase
-        )
-        matrix, attended = matrix_recurrence(carry.matrix, inputs)
-        norm_decay = keep[..., None] * (1 - terms.norm_gate)
-        norm = linear_recurrence(norm_decay, terms.norm_update, carry.norm, default_form())
-        attended = attended / (jnp.sum(norm * query, axis=-1, keepdims=True) + EPSILON)
+        sizes = (self.kernel, self.d_head, self.nu)
+        key_maps, gate_maps = kernel_projections(*sizes), gate_projections(self.update_rule, *sizes)
+        value_query = (Projection("value", self.d_head), Projection("query", self.d_head))
+        normed = nn.LayerNorm(name="attention_norm")(x)
+        projected = HeadDense((*value_query, *key_maps, *gate_maps), self.n_heads, name="heads")(normed)
+        value, query, key, gates = *projected[:2], projected[2 : 2 + len(key_maps)], projected[2 + len(key_maps) :]
+        query = HeadDense(tuple(key_maps), self.n_heads, per_head=True, name="query_kernel")(query)
+        gates = {gate.name: x for gate, x in zip(gate_maps, gates, strict=True)}
+        if self.update_rule == "mega":
+            width, normal = feature_width(*sizes), nn.initializers.normal(0.2)
+            widths = {"beta": self.d_head, "beta_damp": self.d_head, "gamma": width, "gamma_damp": width}
+            gates = {name: self.param(name, normal, (self.n_heads, width)) for name, width in widths.items()}
+        # Features are many times as wide as the projections they come from, so the gradient makes them again.
+        attend = jax.checkpoint(functools.partial(attention, (self.kernel, self.update_rule, self.nu)))
+        carry, attended = attend(carry, keep, key, query, value, gates)
         attended = dense(self.d_model, "project")(attended.reshape(*x.shape[:-1], self.n_heads * self.d_head))
         x = gate("attention_gate")(x, nn.relu(attended))
         hidden = nn.relu(dense(self.d_ffc, "ffc_in")(nn.LayerNorm(name="ffc_norm")(x)))
-        x = gate("ffc_gate")(x, nn.relu(dense(self.d_model, "ffc_out")(hidden)))
-        return LayerCarry(matrix=matrix, norm=norm[-1]), x
+        return carry, gate("ffc_gate")(x, nn.relu(dense(self.d_model, "ffc_out")(hidden)))
 
 
 class ReLiT(nn.Module):

@@ -47,12 +47,18 @@ class Harness:
     def __init__(self, core, dtype):
         self.core, self.dtype = core, dtype
         inputs, resets = jnp.zeros((1, 1, INPUT_WIDTH), dtype), jnp.zeros((1, 1), bool)
-        start = jax.jit(core.init)(jax.random.key(0), core.initialize_carry((1,)), inputs, resets)
-        self.start = jax.tree.map(lambda p: p.astype(dtype), start)
+        # Shapes alone: compiling the initialisers would take longer than the tests.
+        shapes = jax.eval_shape(core.init, jax.random.key(0), core.initialize_carry((1,)), inputs, resets)
         rng = np.random.default_rng(0)
-        self.params = jax.tree.map(
-            lambda p: jnp.asarray(np.asarray(p) + rng.normal(0, 0.3, p.shape), dtype), start
-        )
+
+        def draw(path, leaf, bias):
+            name = path[-1].key
+            noise = rng.normal(0, 0.5, leaf.shape)
+            values = 1 + 0.5 * noise if name == "scale" else bias * noise if name.startswith("bias") else noise
+            return jnp.asarray(values, dtype)
+
+        self.params = jax.tree_util.tree_map_with_path(lambda *leaf: draw(*leaf, bias=1), shapes)
+        self.unbiased = jax.tree_util.tree_map_with_path(lambda *leaf: draw(*leaf, bias=0), shapes)
         self.apply = jax.jit(core.apply)
 
         @jax.jit

@@ -19,11 +19,3 @@ def short_chunks():
         patch.setattr(recurrence, "MATRIX_CHUNK", 2)
         patch.setattr(arelit, "CHUNK_LENGTH", {"sequential": 2, "associative": 2})
         yield
-
-
-@pytest.fixture(scope="module")
-def quick_compiles():
-    """Compile the many small programs of property tests with fewer optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

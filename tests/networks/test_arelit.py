@@ -95,7 +95,7 @@ def test_carry_is_at_most_65_percent_of_the_released(r):
     "name,settings,state",
     [
         ("arelit", {"n_heads": 2, "d_head": 16, "eta": 16, "r": 7}, 2 * (4 * 16 * 16 + 4 * 16 + 16 * 16)),
-        ("relit", {"n_heads": 2, "d_head": 32, "nu": 4}, 2 * 32 * 128),
+        ("relit", {"n_heads": 2, "d_head": 128, "nu": 1}, 2 * 128 * 128),
     ],
 )
 def test_gradient_does_not_store_the_state_of_every_step(name, settings, state):

@@ -16,15 +16,14 @@ def test_columns_are_orthogonal_matrices_side_by_side():
     assert not np.allclose(blocks[0], blocks[1])
 
 
-def test_gru_gate_starts_as_nearly_the_skip():
+def test_gru_gate_without_a_sublayer():
     gate = GRUGate(lambda n: orthogonal_columns(n, 1.0))
     x, y = jnp.ones((2, 4)), jnp.zeros((2, 4))
     params = gate.init(jax.random.key(0), x, y)
     np.testing.assert_array_equal(params["params"]["bias"], 2.0)
-    r, z, h = 0, 1 / (1 + np.exp(2 - np.asarray(x @ params["params"]["U"]["kernel"][:, 4:]))), None
-    u_r = x @ params["params"]["U"]["kernel"][:, :4]
-    r = nn.sigmoid(u_r)
-    h = np.tanh((r * x) @ params["params"]["U_g"]["kernel"])
+    u_r, u_z = np.split(np.asarray(x @ params["params"]["U"]["kernel"]), 2, axis=1)
+    z = 1 / (1 + np.exp(2 - u_z))
+    h = np.tanh((nn.sigmoid(u_r) * x) @ params["params"]["U_g"]["kernel"])
     np.testing.assert_allclose(gate.apply(params, x, y), (1 - z) * x + z * h, atol=1e-6)
 
 
@@ -41,9 +40,10 @@ def test_mixed_precision_runs(x64):
         core = small(name)
         for dtype in (jnp.float32, jnp.float64):
             inputs, resets = segment(0, 3, (2,), dtype)
-            carry = jax.eval_shape(core.initialize_carry, (2,)) if False else core.initialize_carry((2,))
-            params = jax.jit(core.init)(jax.random.key(0), carry, inputs, resets)
-            jax.eval_shape(core.apply, params, carry, inputs, resets)
+            carry = core.initialize_carry((2,))
+            params = jax.eval_shape(core.init, jax.random.key(0), carry, inputs, resets)
+            after, _ = jax.eval_shape(core.apply, params, carry, inputs, resets)
+            assert jax.tree.map(jnp.dtype, after) == jax.tree.map(jnp.dtype, carry)
 
 
 def test_stacked_layers_are_the_unrolled_ones():
