@@ -181,9 +181,7 @@ def recurrence_seconds(batch: int, length: int, hyper: dict[str, Any], plain: bo
     heads, d_head, eta, r = (hyper[name] for name in ("n_heads", "d_head", "eta", "r"))
     keys = jax.random.split(jax.random.key(0), 8)
     widths = arelit.Features(d_head, eta, d_head, eta, d_head, d_head, d_head, eta)
-    squash = arelit.Features(
-        *[jax.nn.relu] * 4, lambda x: x, jax.nn.sigmoid, jax.nn.sigmoid, jax.nn.sigmoid
-    )
+    squash = arelit.Features(*[jax.nn.relu] * 4, lambda x: x, jax.nn.sigmoid, jax.nn.sigmoid, jax.nn.sigmoid)
     features = arelit.Features(
         *[
             act(jax.random.normal(key, (length, batch, heads, width)))
