@@ -24,14 +24,16 @@ def draw(csv_path: Path, png_path: Path, title: str) -> None:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    steps, training = _by_seed(rows, "episode_return")
-    at, evaluation = _by_seed(rows, "eval_return")
+    steps, training = by_seed(rows, "episode_return")
+    at, evaluation = by_seed(rows, "eval_return")
     for curve in training:
         axes.plot(steps[~np.isnan(curve)], curve[~np.isnan(curve)], color=BLUE, alpha=0.35, linewidth=0.8)
     for curve in evaluation:
         axes.plot(at, curve, ".", color=ORANGE, alpha=0.35, markersize=4)
-    _mean(axes, steps, training, BLUE, "training, mean", "-")
-    _mean(axes, at, evaluation, ORANGE, "evaluation, mean", "o--")
+    seeds = len(training)
+    suffix = f", mean of {seeds} seeds, 95 % confidence" if seeds > 1 else ""
+    mean(axes, steps, training, BLUE, f"training{suffix}", "-")
+    mean(axes, at, evaluation, ORANGE, f"evaluation{suffix}", "o--")
     axes.set(title=title, xlabel="environment steps (one seed)", ylabel="episode return (undiscounted)")
     axes.grid(alpha=0.25)
     if axes.has_data():
@@ -40,7 +42,7 @@ def draw(csv_path: Path, png_path: Path, title: str) -> None:
         figure.savefig(png_path, dpi=130, format="png")
 
 
-def _by_seed(rows: list[metrics.Row], column: str) -> tuple[np.ndarray, np.ndarray]:
+def by_seed(rows: list[metrics.Row], column: str) -> tuple[np.ndarray, np.ndarray]:
     """Environment steps [N] at which any seed has the column; its values [S, N], NaN where one lacks it."""
     seeds = sorted({row["seed"] for row in rows})
     steps = sorted({row["env_steps"] for row in rows if row.get(column) is not None})
@@ -52,11 +54,10 @@ def _by_seed(rows: list[metrics.Row], column: str) -> tuple[np.ndarray, np.ndarr
     return np.array(steps), values
 
 
-def _mean(axes, steps: np.ndarray, values: np.ndarray, color: str, label: str, style: str) -> None:
+def mean(axes, steps: np.ndarray, values: np.ndarray, color: str, label: str, style: str) -> None:
+    """Draws the mean over seeds of values [S, N] and its 95 % confidence band."""
     if not steps.size:
         return
     mean, half = confidence_interval(values)
-    seeds = len(values)
-    label = f"{label} of {seeds} seeds, 95 % confidence" if seeds > 1 else label.removesuffix(", mean")
     axes.plot(steps, mean, style, color=color, linewidth=1.8, markersize=4, label=label)
     axes.fill_between(steps, mean - half, mean + half, color=color, alpha=0.18, linewidth=0)
