@@ -8,7 +8,7 @@ import pytest
 import networks
 from networks import arelit
 from scripts import plain_forms
-from tests.networks.cases import assert_close
+from tests.networks.cases import Harness, assert_close, segment, small
 
 T, B, HEADS, D_HEAD, ETA = 21, 2, 3, 4, 2
 
@@ -70,15 +70,13 @@ def test_phase_is_exact_for_ever(r, start, x64):
 
 
 def test_carried_phase_counts_every_step():
-    core = networks.make_core("arelit", n_layers=1, d_model=4, d_head=2, d_ffc=2, n_heads=1, eta=1, r=7)
-    inputs, resets = jnp.zeros((5, 1, 3)), jnp.ones((5, 1), bool)
-    carry = core.initialize_carry((1,))._replace(phase=jnp.full((1,), 10**8, jnp.int32))
-    params = core.init(jax.random.key(0), carry, inputs, resets)
-    period = 12
+    core = Harness(small("arelit", r=7), jnp.float32)
+    inputs, resets = segment(0, 5, (1,), jnp.float32)
+    carry = core.carry((1,))._replace(phase=jnp.full((1,), 10**8, jnp.int32))
     for steps in (1, 5):
-        after, _ = core.apply(params, carry, inputs[:steps], resets[:steps])
+        after, _ = core.apply(core.params, carry, inputs[:steps], resets[:steps])
         assert after.phase.dtype == jnp.int32
-        assert int(after.phase[0]) % period == (10**8 + steps) % period
+        assert int(after.phase[0]) % 12 == (10**8 + steps) % 12
 
 
 @pytest.mark.parametrize("r", [2, 7])

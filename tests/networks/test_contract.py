@@ -146,7 +146,10 @@ def test_without_a_reset_there_is_a_gradient(case, x64):
 
 @pytest.mark.parametrize("name", networks.CORES)
 def test_float32_agrees_to_tolerance(name):
-    core = harness((name, (("n_layers", 2),)), jnp.float32)
+    # Wider than elsewhere: LayerNorm over three numbers amplifies rounding.
+    wider = {"d_model": 16, "d_head": 8}
+    fields = networks.hyperparameters(name)
+    core = harness((name, tuple((k, v) for k, v in wider.items() if k in fields)), jnp.float32)
     inputs, resets = segment(0, 36, BATCH, jnp.float32, 0.1)
     stepwise = core.run(core.carry(BATCH), inputs, resets, [1] * 36)
     whole = core.run(core.carry(BATCH), inputs, resets, [36])
@@ -196,15 +199,14 @@ def test_batch_axes_are_independent(name, batch):
 @pytest.mark.parametrize("name", networks.CORES)
 def test_vmap_over_parameters(name):
     """Seeds side by side: each as alone."""
-    core = small(name)
-    inputs, resets = segment(0, LONG, (2,), jnp.float32)
-    carry = core.initialize_carry((2,))
-    init = jax.jit(jax.vmap(core.init, in_axes=(0, None, None, None)))
-    params = init(jax.random.split(jax.random.key(1), 2), carry, inputs, resets)
-    outputs = jax.jit(jax.vmap(core.apply, in_axes=(0, None, None, None)))(params, carry, inputs, resets)[1]
-    for i in range(2):
-        alone = jax.jit(core.apply)(jax.tree.map(lambda x, i=i: x[i], params), carry, inputs, resets)[1]
-        assert_close(outputs[i], alone, 1e-5)
+    core = harness((name, ()), jnp.float32)
+    inputs, resets = segment(0, LONG, BATCH, jnp.float32)
+    seeds = [core.params, jax.tree.map(lambda p: 0.9 * p, core.params)]
+    stacked = jax.tree.map(lambda *p: jnp.stack(p), *seeds)
+    apply = jax.jit(jax.vmap(core.core.apply, in_axes=(0, None, None, None)))
+    outputs = apply(stacked, core.carry(BATCH), inputs, resets)[1]
+    for params, output in zip(seeds, outputs, strict=True):
+        assert_close(output, core.apply(params, core.carry(BATCH), inputs, resets)[1], 1e-4)
 
 
 @pytest.mark.parametrize("name", networks.CORES)

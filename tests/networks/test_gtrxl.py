@@ -63,13 +63,13 @@ def test_carry_gets_no_gradient(core, length):
 def test_query_sees_exactly_its_predecessors_and_itself(x64, monkeypatch, pieces):
     """One layer: the last output moves with the last M + 1 inputs and with no other."""
     monkeypatch.setattr(gtrxl, "MAX_BLOCK", 8)
-    settings = {"d_model": 6, "d_head": 4, "n_heads": 2, "memory_len": MEMORY}
+    settings = {"d_model": 16, "d_head": 4, "n_heads": 2, "memory_len": MEMORY}
     core = Harness(networks.make_core("gtrxl", n_layers=1, **settings), jnp.float64)
     inputs, resets = segment(3, 16, (1,), jnp.float64, 0.0)
     last = core.run(core.carry((1,)), inputs, resets, pieces)[1][-1]
     moved = []
     for t in range(16):
-        other = core.run(core.carry((1,)), inputs.at[t].add(1.0), resets, pieces)[1][-1]
+        other = core.run(core.carry((1,)), inputs.at[t].multiply(-1.0), resets, pieces)[1][-1]
         moved.append(bool(jnp.any(other != last)))
     assert moved == [t >= 16 - (MEMORY + 1) for t in range(16)]
 

@@ -5,7 +5,7 @@ import numpy as np
 
 import networks
 from networks.layers import GRUGate, common_dtype, orthogonal_columns
-from tests.networks.cases import assert_close, segment, small
+from tests.networks.cases import Harness, assert_close, segment, small
 
 
 def test_columns_are_orthogonal_matrices_side_by_side():
@@ -48,14 +48,7 @@ def test_mixed_precision_runs(x64):
 
 def test_stacked_layers_are_the_unrolled_ones():
     """A segment scans over stacked parameters, a single step unrolls: the same function of the same tree."""
-    core = small("gru", n_layers=2).clone(n_layers=4)
+    core = Harness(small("gru").clone(n_layers=4), jnp.float32)
     inputs, resets = segment(0, 6, (2,), jnp.float32)
-    carry = core.initialize_carry((2,))
-    params = core.init(jax.random.key(0), carry, inputs, resets)
-    alone = carry
-    outputs = []
-    for t in range(6):
-        alone, y = core.apply(params, alone, inputs[t : t + 1], resets[t : t + 1])
-        outputs.append(y)
-    whole, together = core.apply(params, carry, inputs, resets)
-    assert_close((whole, together), (alone, jnp.concatenate(outputs)), 1e-5)
+    unrolled = core.run(core.carry((2,)), inputs, resets, [1] * 6)
+    assert_close(core.run(core.carry((2,)), inputs, resets, [6]), unrolled, 1e-5)
