@@ -1,8 +1,10 @@
-"""Speed and memory: of a whole trainer part by part, and of AReLiT's recurrence against its plain form.
+"""Speed and memory: of a whole trainer part by part, of the memory cores, and of AReLiT's recurrence.
 
     python scripts/benchmark.py                                    # the default trainer
     python scripts/benchmark.py trainer --preset halfcheetah-arelit
-    python scripts/benchmark.py recurrence
+    python scripts/benchmark.py recurrence                         # against its plain form
+    python scripts/benchmark.py cores                              # acting, learning and memory, paper's sizes
+    python scripts/benchmark.py ppo                                # the same trainer with AReLiT and with GTrXL
     python scripts/benchmark.py trainer recurrence --json
 
 Every ratio compares two things measured in the same run; the rate of float32 matrix products of this machine is
@@ -10,6 +12,7 @@ measured too. Times are medians of several calls. Run it on an otherwise idle ma
 """
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -233,6 +236,144 @@ def recurrence() -> Results:
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Cores
+
+# The paper's T-Maze sizes.
+PAPER_SIZES: dict[str, dict[str, Any]] = {
+    "arelit": {"name": "arelit"},
+    "relit": {"name": "relit"},
+    "gtrxl-64": {"name": "gtrxl", "memory_len": 64},
+    "gtrxl-128": {"name": "gtrxl", "memory_len": 128},
+    "gtrxl-256": {"name": "gtrxl", "memory_len": 256},
+    "lstm": {"name": "lstm", "n_layers": 1, "d_model": 600},
+    "gru": {"name": "gru", "n_layers": 1, "d_model": 680},
+    "feedforward": {"name": "feedforward"},
+}
+INPUT_WIDTH = 16
+BATCHES, LENGTHS, LEARNING_BATCH = (1, 16, 256), (32, 128, 512, 2048), 8
+
+
+def seconds_a_step(step: Callable, params: Any, carry: Any, batch: int) -> float:
+    """Time of one acting step of (params, carry, x, reset) -> (carry, out), from many in a row in one program."""
+    steps = max(8, 512 // batch)
+    resets = jnp.zeros((1, batch), bool)
+
+    @jax.jit
+    def run(params, carry, inputs):
+        return jax.lax.scan(
+            lambda carry, x: (lambda c, y: (c, y.sum()))(*step(params, carry, x, resets)), carry, inputs
+        )
+
+    inputs = jax.random.normal(jax.random.key(1), (steps, 1, batch, INPUT_WIDTH))
+    return median_seconds(run, params, carry, inputs) / steps
+
+
+def one_core(settings: dict[str, Any]) -> Results:
+    """Size, acting and learning of one memory core."""
+    core = networks.make_core(**settings)
+    carry = core.initialize_carry((1,))
+    arguments = (jnp.zeros((1, 1, INPUT_WIDTH)), jnp.zeros((1, 1), bool))
+    params = jax.jit(core.init)(jax.random.key(0), carry, *arguments)
+    step = jax.jit(core.apply).lower(params, carry, *arguments).compile()
+    result: Results = {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "carry_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(carry)),
+        "step_mflop": step.cost_analysis()["flops"] / 1e6,
+        "acting_ms": {
+            f"B={batch}": 1e3 * seconds_a_step(core.apply, params, core.initialize_carry((batch,)), batch)
+            for batch in BATCHES
+        },
+        "gradient_ms": {},
+        "gradient_buffers_mb": {},
+        "compile_seconds": {},
+    }
+
+    def objective(params, carry, inputs, resets):
+        return jnp.square(core.apply(params, carry, inputs, resets)[1]).mean()
+
+    carry = core.initialize_carry((LEARNING_BATCH,))
+    for length in LENGTHS:
+        inputs = jax.random.normal(jax.random.key(1), (length, LEARNING_BATCH, INPUT_WIDTH))
+        resets = jax.random.bernoulli(jax.random.key(2), 0.01, inputs.shape[:2])
+        gradient, seconds = compile_timed(jax.grad(objective), params, carry, inputs, resets)
+        name = f"T={length}"
+        result["compile_seconds"][name] = seconds
+        result["gradient_buffers_mb"][name] = gradient.memory_analysis().temp_size_in_bytes / 2**20
+        result["gradient_ms"][name] = 1e3 * median_seconds(gradient, params, carry, inputs, resets, repeats=3)
+    return result
+
+
+def gtrxl_baselines() -> Results:
+    """GTrXL-128's acting step in plain form and with keys and values cached, its gradient in plain form."""
+    core = networks.make_core("gtrxl")
+    arguments = (jnp.zeros((1, 1, INPUT_WIDTH)), jnp.zeros((1, 1), bool))
+    params = jax.jit(core.init)(jax.random.key(0), core.initialize_carry((1,)), *arguments)
+    plain = functools.partial(plain_forms.gtrxl_apply, core)
+    cached = functools.partial(plain_forms.gtrxl_cached_step, core)
+    results: Results = {
+        "gtrxl-128, plain transcription": {"acting_ms": {}},
+        "gtrxl-128, cached keys, values": {"acting_ms": {}},
+    }
+    for batch in BATCHES:
+        state, cache = plain_forms.gtrxl_initial_state(core, batch), plain_forms.gtrxl_initial_cache(core, batch)
+        for name, step, memory in zip(results, (plain, cached), (state, cache), strict=True):
+            results[name]["carry_bytes"] = sum(leaf.nbytes for leaf in jax.tree.leaves(memory)) / batch
+            results[name]["acting_ms"][f"B={batch}"] = 1e3 * seconds_a_step(step, params, memory, batch)
+    inputs = jax.random.normal(jax.random.key(1), (128, LEARNING_BATCH, INPUT_WIDTH))
+    resets = jnp.zeros(inputs.shape[:2], bool)
+    state = plain_forms.gtrxl_initial_state(core, LEARNING_BATCH)
+    gradient = jax.jit(jax.grad(lambda params: jnp.square(plain(params, state, inputs, resets)[1]).mean()))
+    results["gtrxl-128, plain transcription"]["gradient_ms"] = {
+        "T=128": 1e3 * median_seconds(gradient, params, repeats=3)
+    }
+    return results
+
+
+def cores() -> Results:
+    """Every core at the paper's sizes: one environment step, and forward + gradient of segments at B = 8."""
+    results = {name: one_core(settings) for name, settings in PAPER_SIZES.items()} | gtrxl_baselines()
+    ours, transformer = results["arelit"], results["gtrxl-128"]
+    acting = {name: 1 - ours["acting_ms"][name] / transformer["acting_ms"][name] for name in ours["acting_ms"]}
+    results["arelit against gtrxl-128"] = {
+        "acting_saved": acting,
+        "carry_saved": 1 - ours["carry_bytes"] / transformer["carry_bytes"],
+    }
+    results["compile_seconds_by_layers"] = {f"n_layers={n}": one_layer_count(n) for n in (1, 2, 4, 8)}
+    return results
+
+
+def one_layer_count(n_layers: int) -> float:
+    """Seconds to compile AReLiT's forward and gradient at T = 128."""
+    core = networks.make_core("arelit", n_layers=n_layers)
+    carry = core.initialize_carry((LEARNING_BATCH,))
+    inputs, resets = jnp.zeros((128, LEARNING_BATCH, INPUT_WIDTH)), jnp.zeros((128, LEARNING_BATCH), bool)
+    params = jax.eval_shape(core.init, jax.random.key(0), carry, inputs, resets)
+    return compile_timed(jax.grad(lambda params: core.apply(params, carry, inputs, resets)[1].sum()), params)[1]
+
+
+def ppo() -> Results:
+    """The same PPO run (16 environments x 128 steps, 4 epochs, 8 minibatches) with two cores of paper size."""
+    results: Results = {}
+    for name in ("arelit", "gtrxl-128"):
+        config = ppo_arelit_continuous.Config(
+            env={"id": "gymnax/Pendulum-v1"},
+            core=PAPER_SIZES[name],
+            num_envs=16,
+            num_steps=128,
+            sequence_length=128,
+            update_epochs=4,
+            num_minibatches=8,
+        )
+        built = ppo_arelit_continuous.make_train(config)
+        state = jax.jit(built.init)(jax.random.key(0))
+        update, seconds = compile_timed(built.update, state)
+        rate = config.num_envs * config.num_steps / median_seconds(update, state, repeats=5)
+        results[name] = {"env_steps_per_second": rate, "compile_seconds": seconds}
+    results["ratio"] = results["arelit"]["env_steps_per_second"] / results["gtrxl-128"]["env_steps_per_second"]
+    return results
+
+
+# ------------------------------------------------------------------------------------------------------------
 # Report
 
 
@@ -248,28 +389,31 @@ def show(results: Results, indent: int = 0) -> None:
             print(f"{'':{indent}}{name:<{44 - indent}}{text}")
 
 
+PARTS = {"trainer": trainer, "recurrence": recurrence, "cores": cores, "ppo": ppo}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="trainer (the default), recurrence")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help="any of trainer (the default), recurrence, cores, ppo"
+    )
     parser.add_argument("--preset", default="default", help="of ppo_arelit_continuous, for the part trainer")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_args()
     parts = arguments.parts or ["trainer"]
     with harness.exit_codes():
         for part in parts:
-            if part not in ("trainer", "recurrence"):
-                raise harness.BadInput(f"PART={part!r}: allowed: trainer, recurrence")
+            if part not in PARTS:
+                raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
         if arguments.preset not in ppo_arelit_continuous.PRESETS:
             allowed = ", ".join(ppo_arelit_continuous.PRESETS)
             raise harness.BadInput(f"preset={arguments.preset!r}: allowed: {allowed}")
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
         gemm_gflops = results["machine"]["matrix_product_gflops"]
-        if "trainer" in parts:
-            results["trainer"] = trainer(arguments.preset, gemm_gflops)
-        if "recurrence" in parts:
-            results["recurrence"] = recurrence()
+        for part in parts:
+            results[part] = trainer(arguments.preset, gemm_gflops) if part == "trainer" else PARTS[part]()
         # Kilobytes on Linux, bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 2**10
         results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

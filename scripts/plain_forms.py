@@ -132,6 +132,46 @@ def gtrxl_apply(
     return GTrXLState(tuple(new_memory), visible), x
 
 
+class GTrXLCache(NamedTuple):
+    """Keys and values instead of hidden states, oldest step first: nothing of the past is computed again."""
+
+    keys_values: tuple[jax.Array, ...]  # a layer's [M, B, 2 H d_head]
+    visible: jax.Array  # [M, B] bool: of the current episode
+
+
+def gtrxl_initial_cache(core: gtrxl.GTrXL, batch: int) -> GTrXLCache:
+    memory = jnp.zeros((core.memory_len, batch, 2 * core.n_heads * core.d_head))
+    return GTrXLCache((memory,) * core.n_layers, jnp.zeros((core.memory_len, batch), bool))
+
+
+def gtrxl_cached_step(
+    core: gtrxl.GTrXL, variables: Any, cache: GTrXLCache, inputs: jax.Array, resets: jax.Array
+) -> tuple[GTrXLCache, jax.Array]:
+    """One acting step, equal to core.apply as long as the parameters stay. inputs: [1, B, D]; resets: [1, B]."""
+    params, heads, d_head = variables["params"], core.n_heads, core.d_head
+    visible = jnp.concatenate([cache.visible & ~resets, jnp.ones_like(resets)])  # [M + 1, B]
+    table = jnp.asarray(_sinusoids(core.memory_len + 1, core.d_model)[::-1].copy(), inputs.dtype)  # oldest first
+    x = nn.relu(_dense(params["embedding"], inputs))  # [1, B, d_model]
+    new_keys_values = []
+    for i in range(core.n_layers):
+        p = params[f"layers_{i}"]
+        normed = _layer_norm(p["attention_norm"], x)
+        keys_values = jnp.concatenate([cache.keys_values[i], _dense(p["kv"], normed)])  # [M + 1, B, 2 H d]
+        new_keys_values.append(keys_values[1:])
+        k, v = (y.reshape(*y.shape[:2], heads, d_head) for y in jnp.split(keys_values, 2, axis=-1))
+        q = _dense(p["query"], normed if core.normalize_query else x)[0].reshape(-1, heads, d_head)
+        position_query = jnp.einsum("bhd,phd->bhp", q + params["v"], p["position"])
+        scores = jnp.einsum("bhd,mbhd->mbh", q + params["u"], k) + jnp.einsum("bhp,mp->mbh", position_query, table)
+        scores = jnp.where(visible[..., None], scores / jnp.sqrt(d_head).astype(q.dtype), -jnp.inf)
+        attended = jnp.einsum("mbh,mbhd->bhd", nn.softmax(scores, axis=0), v).reshape(1, -1, heads * d_head)
+        x = _gate(p["attention_gate"], x, nn.relu(_dense(p["project"], attended)))
+        hidden = _layer_norm(p["mlp_norm"], x)
+        for j in range(core.mlp_num):
+            hidden = nn.relu(_dense(p[f"mlp_{j}"], hidden))
+        x = _gate(p["mlp_gate"], x, hidden)
+    return GTrXLCache(tuple(new_keys_values), visible[1:]), x
+
+
 def _shift(position: jax.Array) -> jax.Array:
     """Transformer-XL's relative shift: [T, M + T, ...] from scores by distance to scores by key."""
     length, width = position.shape[:2]
