@@ -98,7 +98,7 @@ class Config:
     """Steps of a training sequence; divides num_steps."""
     learning_rate: float = 3e-4
     """Adam's step size."""
-    anneal_learning_rate: bool = False
+    anneal_learning_rate: bool = True
     """Lower the learning rate linearly to zero over the run."""
     adam_eps: float = 1e-8
     """Adam's epsilon."""
@@ -201,6 +201,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_steps": 512,
         "sequence_length": 512,
         "learning_rate": 1e-4,
+        "anneal_learning_rate": False,
         "num_minibatches": 4,
         "update_epochs": 10,
         "max_grad_norm": 0.25,

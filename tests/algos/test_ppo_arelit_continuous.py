@@ -282,7 +282,7 @@ CHANGED = {
     "num_steps": 8,
     "sequence_length": 4,
     "learning_rate": 1e-3,
-    "anneal_learning_rate": True,
+    "anneal_learning_rate": False,
     "adam_eps": 1e-2,
     "max_grad_norm": 1e-9,
     "gamma": 0.5,
