@@ -44,7 +44,7 @@ def test_outputs_are_the_released_ones(path, piece):
 @pytest.mark.parametrize("kernel", ["relu", "eluplus1", "dpfp", "pp_relu", "pp_eluplus1"])
 def test_every_relit_rule_and_kernel(rule, kernel, x64):
     """Against a loop over steps and heads in numpy that reads the original's arrays by name."""
-    settings = {"n_layers": 2, "d_model": 6, "d_head": 4, "d_ffc": 5, "n_heads": 2, "nu": 3}
+    settings = {"n_layers": 1, "d_model": 6, "d_head": 4, "d_ffc": 5, "n_heads": 2, "nu": 3}
     core = networks.make_core("relit", kernel=kernel, update_rule=rule, **settings)
     rng = np.random.default_rng(0)
     shapes = relit_numpy.shapes(core, input_width=3)
