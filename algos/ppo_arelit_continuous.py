@@ -4,7 +4,7 @@ The core is AReLiT (arXiv 2310.15719) or any other of `networks`; PPO follows Sc
 sequences as minibatches, each starting from the memory that acting had there. Environment step, memory core and
 update are one compiled program.
 
-    python algos/ppo_arelit_continuous.py                                   # a pendulum without velocities
+    python algos/ppo_arelit_continuous.py                                   # a double pendulum, velocities hidden
     python algos/ppo_arelit_continuous.py --core.name feedforward           # the same without memory
     python algos/ppo_arelit_continuous.py --preset hopper-P --num-seeds 4
     python algos/ppo_arelit_continuous.py --preset halfcheetah-arelit --total-timesteps 1000000
@@ -59,7 +59,7 @@ class Config:
     """Also log to Weights & Biases."""
 
     # Environment
-    env: dict[str, Any] = field(default_factory=lambda: {"id": "brax/inverted_pendulum-P"})
+    env: dict[str, Any] = field(default_factory=lambda: {"id": "brax/inverted_double_pendulum-P"})
     """Environment id and its options."""
     num_envs: int = 32
     """Environments a seed."""
