@@ -130,15 +130,20 @@ class Config:
     """Range of normalised observations and rewards."""
 
     def __post_init__(self) -> None:
-        positive = "num_seeds total_timesteps eval_episodes num_envs actor_hidden critic_hidden num_steps"
-        positive += " sequence_length update_epochs num_minibatches"
-        for name in positive.split():
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2^31 - 1")
+        for name, key in (("env", "id"), ("core", "name")):
+            _require(key in getattr(self, name), name, getattr(self, name), f"a dictionary with {key!r}")
+        sizes = "num_envs num_steps sequence_length num_minibatches update_epochs eval_episodes"
+        sizes += " actor_hidden critic_hidden num_seeds"
+        for name in sizes.split():
+            _require(1 <= getattr(self, name) <= 2**20, name, getattr(self, name), "from 1 to 2^20")
+        _require(1 <= self.total_timesteps <= 10**15, "total_timesteps", self.total_timesteps, "from 1 to 10^15")
+        last_seed = self.seed + self.num_seeds - 1
+        _require(0 <= self.seed <= last_seed < 2**31, "seed", self.seed, "from 0, and the last seed below 2^31")
         for entry in fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, float):
-                _require(math.isfinite(value), entry.name, value, "a finite number")
+                in_range = value == 0 or 1e-37 < abs(value) < 1e38  # not NaN, and a float32
+                _require(in_range, entry.name, value, "a finite number within the range of float32")
         for name in "learning_rate adam_eps max_grad_norm normalization_clip clip_eps".split():
             _require(getattr(self, name) > 0, name, getattr(self, name), "greater than 0")
         for name in "actor_scale critic_scale value_clip target_kl vf_coef ent_coef".split():
@@ -146,20 +151,12 @@ class Config:
         for name in ("gamma", "gae_lambda"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
         widths = self.encoder_widths
-        _require(all(width >= 1 for width in widths), "encoder_widths", widths, "all at least 1")
-        _require(
-            self.num_steps % self.sequence_length == 0,
-            "sequence_length",
-            self.sequence_length,
-            f"a divisor of num_steps={self.num_steps}",
-        )
-        sequences = self.num_envs * self.num_steps // self.sequence_length
-        _require(
-            sequences % self.num_minibatches == 0,
-            "num_minibatches",
-            self.num_minibatches,
-            f"a divisor of num_envs x num_steps / sequence_length = {sequences}",
-        )
+        _require(all(1 <= width <= 2**16 for width in widths), "encoder_widths", widths, "all from 1 to 2^16")
+        steps, length = self.num_steps, self.sequence_length
+        _require(steps % length == 0, "sequence_length", length, f"a divisor of num_steps={steps}")
+        sequences = self.num_envs * steps // length
+        allowed = f"a divisor of num_envs x num_steps / sequence_length = {sequences}"
+        _require(sequences % self.num_minibatches == 0, "num_minibatches", self.num_minibatches, allowed)
 
     @property
     def num_updates(self) -> int:
@@ -276,7 +273,7 @@ def make_train(config: Config) -> Trainer:
         env = envs.PreviousActionReward(env)
     action_space = env.action_space(env_params)
     if not hasattr(action_space, "low"):
-        raise ValueError(f"env.id={config.env['id']}: must have continuous actions; see algos/ppo_arelit.py")
+        raise ValueError(f"env.id={config.env['id']!r}: must be an environment with continuous actions")
     action_low, action_high = jnp.asarray(action_space.low), jnp.asarray(action_space.high)
     action_size = math.prod(action_space.shape)
     obs_shape = env.observation_space(env_params).shape
@@ -465,7 +462,7 @@ def make_train(config: Config) -> Trainer:
         learned = batch._replace(raw_obs=None, info=None)
         sequences = jax.tree.map(to_sequences, (learned, advantage, target))
         carries = jax.tree.map(lambda x: x.reshape(num_sequences, *x.shape[2:]), start_carries)
-        progress = state.update / config.num_updates if config.anneal_learning_rate else 0.0
+        progress = state.update / float(config.num_updates) if config.anneal_learning_rate else 0.0
         learning_rate = config.learning_rate * (1 - progress)
 
         def gradient_step(loop, indices):

@@ -39,9 +39,7 @@ class VectorEnv:
         env: a gymnax 1.0 Environment.
         num_envs: B, the number of copies.
         pool_size: P, start states drawn by `reset` and by each `refresh`. No start is used twice as long as
-        at most
-            `pool_size` episodes end between two refreshes; after that the pool is used again from its
-            beginning.
+            at most `pool_size` episodes end between two refreshes; then the pool is used from its beginning.
 
     Raises:
         ValueError: `num_envs` or `pool_size` is below 1.

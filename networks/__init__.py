@@ -15,6 +15,7 @@ import difflib
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
+import numpy as np
 
 from networks.arelit import AReLiT
 from networks.feedforward import FeedForward
@@ -35,6 +36,9 @@ CORES: dict[str, type[nn.Module]] = {
     "gru": GRU,
     "feedforward": FeedForward,
 }
+
+# Whole numbers beyond these (2^16 where nothing stands) are taken for mistakes.
+LARGEST = {"n_layers": 256, "r": 1024}
 
 
 def hyperparameters(name: str) -> dict[str, Any]:
@@ -68,10 +72,13 @@ def make_core(name: str, **settings: Any) -> nn.Module:
                 f"it has: {', '.join(defaults)}"
             )
         kind = type(defaults[field])
+        if kind is int and isinstance(value, np.integer):
+            settings[field] = value = int(value)
         if type(value) is not kind:
             raise ValueError(f"core.{field}={value!r}: must be of type {kind.__name__}")
-        if kind is int and value < 1:
-            raise ValueError(f"core.{field}={value}: must be at least 1")
+        largest = LARGEST.get(field, 2**16)
+        if kind is int and not 1 <= value <= largest:
+            raise ValueError(f"core.{field}={value}: must be from 1 to {largest}")
         if get_origin(hints[field]) is Literal and value not in get_args(hints[field]):
             allowed = ", ".join(get_args(hints[field]))
             raise ValueError(f"core.{field}={value!r}: unknown; allowed: {allowed}")

@@ -7,7 +7,7 @@ from flax import struct
 
 @struct.dataclass
 class RunningStatistics:
-    """Statistics of everything seen so far; all-zero count means mean 0 and variance 1."""
+    """Statistics of everything seen so far; before anything is, mean 0 and variance 1."""
 
     mean: jax.Array
     variance: jax.Array

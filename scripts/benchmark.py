@@ -74,12 +74,13 @@ def machine() -> Results:
 
 def matrix_flops(params: Any, tokens: int) -> float:
     """Floating-point operations of the parameters' matrix products on this many tokens, forward only."""
-    return 2.0 * tokens * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
+    return 2.0 * tokens * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
 
 
 def matrix_products(params: Any, tokens: int) -> float:
     """Seconds of nothing but the parameters' matrix products, forward and both products of the gradient."""
-    shapes = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
+    leaves = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    shapes = [(leaf.shape[0], math.prod(leaf.shape[1:])) for leaf in leaves]
     inputs = [jnp.ones((tokens, shape[0])) for shape in shapes]
     kernels = [jnp.ones(shape) for shape in shapes]
     grads = [jnp.ones((tokens, shape[1])) for shape in shapes]
