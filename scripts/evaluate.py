@@ -16,8 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from algos.harness import BadInput, devices, exit_codes, load_run, loop
-from algos.harness.cli import OneLineParser
+from algos.harness import BadInput, OneLineParser, devices, exit_codes, load_run, loop
 from algos.harness.statistics import confidence_interval
 
 # Sets the keys apart from those of training and of its evaluations, which derive from the same small seeds.

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from algos import harness
 from algos.harness import curve, metrics, run_dir
+from algos.harness.errors import writing
 
 COLORS = ("#3b6fb6", "#d9822b", "#4a9a5b", "#b04a8f", "#7a6a58", "#c0392b")
 FORMATS = (".png", ".svg", ".pdf")
@@ -22,10 +22,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 def load(path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """(config, environment steps [N], returns of evaluations [seeds, N]) of a run directory."""
-    for name in (run_dir.CONFIG, run_dir.METRICS):
-        if not (path / name).is_file():
-            raise harness.BadInput(f"RUN_DIR={str(path)!r}: must hold a {name}")
-    config = yaml.safe_load((path / run_dir.CONFIG).read_text())
+    config = run_dir.read_config(path, "RUN_DIR")
     steps, returns = curve.by_seed(metrics.read(path / run_dir.METRICS), "eval_return")
     if not steps.size:
         raise harness.BadInput(f"RUN_DIR={str(path)!r}: must hold at least one evaluation")
@@ -51,17 +48,18 @@ def draw(paths: list[Path], output: Path) -> None:
     axes.set(xlabel="environment steps (one seed)", ylabel="return of evaluation episodes")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
-    figure.savefig(output, dpi=130)
+    with writing(output):
+        figure.savefig(output, dpi=130)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = harness.OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", type=Path)
     parser.add_argument("--output", type=Path, default=Path("curves.png"))
-    arguments = parser.parse_args()
     with harness.exit_codes():
+        arguments = parser.parse_args()
         if arguments.output.suffix not in FORMATS:
             raise harness.BadInput(f"output={str(arguments.output)!r}: must end in {', '.join(FORMATS)}")
         draw(arguments.run_dirs, arguments.output)

@@ -60,7 +60,7 @@ class Checkpoints:
                         state=ocp.args.StandardSave(to_arrays(state)), extra=ocp.args.JsonSave(extra)
                     ),
                 )
-            (final / DIGESTS).write_text(_digests(final))
+            (final / DIGESTS).write_text(_digests(final), encoding="utf-8")
             for old in self.updates()[: -self._keep]:
                 shutil.rmtree(self.directory / str(old))
         # tensorstore reports a full disk as a ValueError, so there is no narrower class that fits.
@@ -101,7 +101,7 @@ class Checkpoints:
         listing = directory / DIGESTS
         if not listing.is_file():
             return "it was not written to its end"
-        written = listing.read_text(errors="replace").splitlines()
+        written = listing.read_text(encoding="utf-8", errors="replace").splitlines()
         differing = set(written) ^ set(_digests(directory).splitlines())
         names = sorted({line.partition("  ")[2] for line in differing})
         return f"{', '.join(names[:3])} changed since it was written" if differing else ""

@@ -14,12 +14,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from algos.harness import run_dir
+from algos.harness import run_dir, signals
 from algos.harness.errors import BadInput, exit_codes, one_line
+from algos.harness.run_dir import NAME_KEYS
 
 Presets = dict[str, dict[str, Any]]
 
@@ -51,7 +52,7 @@ def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo
     Raises:
         SystemExit: 2 bad input, 130 and 143 stopped by a signal, 1 a run that failed.
     """
-    with exit_codes():
+    with signals.stopping_at_once(), exit_codes():
         config, resume = parse(Config, presets, doc, algo, sys.argv[1:])
         try:
             trainer = make_train(config)
@@ -62,13 +63,13 @@ def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo
             run_dir.check_writable(path)
         else:
             run_dir.create(path, dataclasses.replace(config, run_dir=str(path)), algo, ["python", *sys.argv])
-        from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
-
         try:
+            from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
+
             loop.run(config, trainer, algo, path)
-        except BadInput:
-            if not resume:  # nothing was begun: the directory can be used again
-                (path / run_dir.CONFIG).unlink()
+        except Exception:
+            if not resume:
+                run_dir.release(path)
             raise
 
 
@@ -82,50 +83,51 @@ def parse(Config: type, presets: Presets, doc: str, algo: str, argv: Sequence[st
     chosen, rest = _choices(argv)
     if chosen.preset is not None and chosen.preset not in presets:
         raise BadInput(_unknown("preset", chosen.preset, presets))
+    if chosen.resume == "":
+        raise BadInput("resume='': must be a run directory")
     stored = None
     if chosen.resume and not {"-h", "--help"} & set(argv):
         stored = run_dir.load_config(Path(chosen.resume), Config, algo)
+    names = {"env": getattr(chosen, "env.id"), "core": getattr(chosen, "core.name")}
     if stored is not None and chosen.preset is None:
-        base = dataclasses.replace(stored, run_dir="")
+        base = dataclasses.replace(stored, run_dir="", **_others(stored, names))
     else:
-        base = preset_config(Config, presets[chosen.preset or "default"])
-    base = dataclasses.replace(
-        base,
-        env=_switch("env", base.env, getattr(chosen, "env.id")),
-        core=_switch("core", base.core, getattr(chosen, "core.name")),
-    )
+        base = preset_config(Config, presets[chosen.preset or "default"], names)
     config = _flags(Config, base, f"{doc.strip()}\n\n{_names(presets)}", algo, rest)
-    check_finite(config)
-    if stored is None:
-        return Request(config, None)
-    return Request(_continued(stored, config, Path(chosen.resume)), Path(chosen.resume))
+    if stored is not None:
+        config = _continued(stored, config, Path(chosen.resume))
+    check_values(config)
+    return Request(config, Path(chosen.resume) if stored is not None else None)
 
 
-def preset_config(Config: type, preset: dict[str, Any]) -> Any:
-    """The Config of a preset.
+def preset_config(Config: type, preset: dict[str, Any], names: Mapping[str, str | None] | None = None) -> Any:
+    """The Config of a preset, with another environment or core where `names` has one for "env" or "core".
 
     A preset that names its environment (core) starts from that one's own defaults; one that does not changes
-    the default Config's.
+    the default Config's. To another environment (core) carries over what the preset or the default Config
+    sets and both have; everything else is the new one's default.
     """
-    default, fields = Config(), dict(preset)
-    for field, name_key in _NAME_KEYS.items():
+    default, fields, names = Config(), dict(preset), names or {}
+    for field, name_key in NAME_KEYS.items():
         changes = fields.get(field, {})
-        start = {} if name_key in changes else getattr(default, field)
-        start = {**_complete(field, (start | changes)[name_key]), **start}
-        if unknown := changes.keys() - start.keys():
+        values = changes if name_key in changes else getattr(default, field) | changes
+        complete = _complete(field, values[name_key])
+        if unknown := values.keys() - complete.keys():
             raise ValueError(f"preset with unknown {field} options: {sorted(unknown)}")
-        fields[field] = {**start, **changes}
+        if names.get(field) not in (None, values[name_key]):
+            complete = _complete(field, names[field])
+            values = {key: value for key, value in values.items() if key in complete and key != name_key}
+        fields[field] = complete | values
     return dataclasses.replace(default, **fields)
 
 
-def check_finite(config: Any) -> None:
-    """Raises BadInput if a number of the Config, or of a dictionary in it, is NaN or infinite."""
+def check_values(config: Any) -> None:
+    """Raises BadInput for a number that is NaN or infinite, or a text that cannot be written as UTF-8."""
     for name, value in _flat(config).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{name}={value}: must be a finite number")
-
-
-_NAME_KEYS = {"env": "id", "core": "name"}
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            raise BadInput(f"{name}={value!r}: must be UTF-8")
 
 
 def _choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -147,17 +149,18 @@ def _complete(field: str, name: str) -> dict[str, Any]:
 
     defaults = {"env": envs.options, "core": networks.hyperparameters}[field]
     try:
-        return {_NAME_KEYS[field]: name, **defaults(name)}
+        return {NAME_KEYS[field]: name, **defaults(name)}
     except ValueError as error:
         raise BadInput(str(error)) from error
 
 
-def _switch(field: str, current: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """Another environment or core: what both have carries over, the rest are the new one's defaults."""
-    if name is None or name == current[_NAME_KEYS[field]]:
-        return current
-    new = _complete(field, name)
-    return {key: current[key] if key in current and key != _NAME_KEYS[field] else new[key] for key in new}
+def _others(config: Any, names: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
+    """The environment and the core in `names` with their defaults, where they are not the Config's own."""
+    return {
+        field: _complete(field, name)
+        for field, name in names.items()
+        if name not in (None, getattr(config, field)[NAME_KEYS[field]])
+    }
 
 
 def _flags(Config: type, base: Any, description: str, algo: str, argv: Sequence[str]) -> Any:
@@ -186,7 +189,9 @@ def _flags(Config: type, base: Any, description: str, algo: str, argv: Sequence[
 
 def _condense(box: str, fields: dict[str, Any], argv: Sequence[str]) -> str:
     """tyro's box as one line that begins with the field."""
-    lines = [line.strip("╭╮╰╯│─ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    # Colours, and rules: of dashes where the terminal knows no better.
+    plain = re.sub(r"\x1b\[[0-9;]*m|-{5,}", "", box)
+    lines = [line.strip("╭╮╰╯│─|+ ") for line in plain.splitlines()]
     text = one_line(" ".join(line for line in lines[1:] if line))  # the first line is the box's title
     text = text.partition(" For full helptext")[0]
     if found := re.match(r"Unrecognized options: (.*?)(,|$| Perhaps| Arguments)", text):
@@ -199,7 +204,7 @@ def _condense(box: str, fields: dict[str, Any], argv: Sequence[str]) -> str:
         close = difflib.get_close_matches(flag.replace("_", "-"), known, n=3, cutoff=0.5)
         hint = f"did you mean {_or(close)}? " if close else ""
         return f"{flag}: unknown flag; {hint}--help lists what is allowed"
-    if found := re.match(r"Error parsing (--\S+): (.*) Argument helptext: \S+ (\S+)", text):
+    if found := re.match(r"Error parsing (--\S+): (.*) Argument helptext: \S+ (\[.*?\]\]|\S+)", text):
         value = re.search(r"'(.*?)'", found[2])
         allowed = _or(_KINDS.get(kind, kind) for kind in found[3].split("|"))
         return f"{found[1]}{f'={value[0]}' if value else ''}: must be {allowed}"
@@ -211,7 +216,12 @@ def _condense(box: str, fields: dict[str, Any], argv: Sequence[str]) -> str:
     return re.sub(r"^Error parsing [A-Za-z]\S*: ", "", text)
 
 
-_KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None"}
+_KINDS = {
+    "INT": "an integer",
+    "FLOAT": "a number",
+    "{None}": "None",
+    "[INT [INT ...]]": "integers separated by blanks",
+}
 
 
 def _or(words: Iterable[str]) -> str:

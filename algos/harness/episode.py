@@ -76,7 +76,13 @@ def play(trainer: Any, state: Any, key: jax.Array) -> tuple[list[Any], float]:
 
 def _strong(tree: Any) -> Any:
     """The leaves without weak types, which would compile the step again for its second call."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)
+
+    def strong(x: Any) -> jax.Array:
+        x = jnp.asarray(x)
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)  # a typed key is never weak, nor converted
+        return x if is_key else jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(strong, tree)
 
 
 def _gif(frames: list[np.ndarray]) -> bytes:

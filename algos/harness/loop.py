@@ -133,7 +133,6 @@ def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, in
     else:
         update, state, carried = restored
         state = jax.device_put(state, sharding)
-        checkpoints.remove_after(update)
         say(f"resuming after update {update} of {trainer.num_updates}")
 
     report = Report(
@@ -145,6 +144,7 @@ def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, in
         update=update,
         carried=carried,
     )
+    checkpoints.remove_after(update)  # once all that can refuse the directory has read it
     log_points = points(trainer.num_updates, LOG_POINTS)
     save_points = points(trainer.num_updates, SAVE_POINTS)
     title = f"{config.env['id']}, {config.core['name']} ({algo})"

@@ -5,20 +5,21 @@ an empty cell, never NaN. Only columns that begin with `time_` depend on the clo
 the same rows.
 """
 
-import csv
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from algos.harness.errors import RunError, writing
+from algos.harness.errors import BadInput, RunError, one_line, writing
 
 Row = dict[str, float | int | None]
 Update = Mapping[str, Sequence[float] | np.ndarray]  # the metrics of one update, each [S]
 
 EPISODE = "episode_"
-FIRST = ("seed", "update", "env_steps", "episodes", "episode_return", "episode_length")
+IDENTITY = ("seed", "update", "env_steps")
+FIRST = (*IDENTITY, "episodes", "episode_return", "episode_length")
 LAST = ("time_elapsed_s", "time_env_steps_per_s")
 
 
@@ -81,32 +82,68 @@ class MetricsFile:
             was cut off, are removed: the resumed run writes them again.
 
     Raises:
+        BadInput: the file there has other columns, or a line that is no row; it is left as it is.
         RunError: the file cannot be written.
     """
 
     def __init__(self, path: Path, header: Sequence[str], keep_until: int):
         self.path, self._header = path, list(header)
-        # The last line may have been cut off, even inside a number: only lines with their line end count.
-        lines = path.read_text().splitlines(keepends=True)[1:] if path.exists() else []
-        whole = [line for line in lines if line.endswith("\n") and line.count(",") == len(header) - 1]
-        index = self._header.index("update")
-        kept = [line for line in whole if int(line.split(",")[index]) <= keep_until]
+        lines = [",".join(header)]
+        if path.exists():
+            there, *earlier = _lines(path)
+            if there != lines[0]:
+                raise BadInput(f"{path}: line 1: must be the columns of this trainer, {lines[0]}")
+            for number, line in enumerate(earlier, start=2):
+                if _row(path, self._header, number, line)["update"] <= keep_until:
+                    lines.append(line)
         temporary = path.with_name(f".{path.name}.tmp")
         with writing(path):
-            temporary.write_text(",".join(self._header) + "\n" + "".join(kept))
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             temporary.rename(path)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Adds rows; names that a row lacks are empty cells."""
         lines = [",".join(text(row.get(name)) for name in self._header) + "\n" for row in rows]
-        with writing(self.path), open(self.path, "a") as file:
+        with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write("".join(lines))
             file.flush()
             os.fsync(file.fileno())
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a metrics.csv, numbers as floats and empty cells as None."""
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        return [{name: float(cell) if cell else None for name, cell in row.items()} for row in reader]
+    """The rows of a metrics.csv, numbers as floats and empty cells as None.
+
+    Raises:
+        BadInput: it cannot be read, or a line is no row.
+    """
+    first, *others = _lines(path)
+    header = first.split(",")
+    if missing := [name for name in IDENTITY if name not in header]:
+        raise BadInput(f"{path}: line 1: lacks the column {missing[0]}")
+    return [_row(path, header, number, line) for number, line in enumerate(others, start=2)]
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines without their ends, at least one; what follows the last line end was cut off."""
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            lines[number - 1] = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{path}: line {number}: must be UTF-8") from error
+    return lines or [""]
+
+
+def _row(path: Path, header: Sequence[str], number: int, line: str) -> Row:
+    try:
+        cells = zip(header, line.split(","), strict=True)
+        row = {name: float(cell) if cell else None for name, cell in cells}
+    except ValueError as error:
+        raise BadInput(f"{path}: line {number}: is no row of these columns: {one_line(error)[:200]}") from error
+    for name in IDENTITY:
+        if name in row and (row[name] is None or not math.isfinite(row[name])):
+            raise BadInput(f"{path}: line {number}: {name} must be a number")
+    return row

@@ -54,6 +54,8 @@ def load_run(path: str | Path, report: Callable[[str], None] = print, **changes:
     if not algo.isidentifier() or importlib.util.find_spec(f"algos.{algo}") is None:
         raise BadInput(f"{field}={str(path)!r}: its algo={algo!r} is no module of algos/")
     module = importlib.import_module(f"algos.{algo}")
+    if not hasattr(module, "Config"):
+        raise BadInput(f"{field}={str(path)!r}: its algo={algo!r} is no trainer of algos/")
     config = run_dir.load_config(path, module.Config, algo, field)
     try:
         config = replace(config, **changes)

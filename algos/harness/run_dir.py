@@ -5,6 +5,7 @@ command line, the commit, the versions and the hardware. It is read by yaml.safe
 execute code.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -12,12 +13,17 @@ import platform
 import shlex
 import subprocess
 import time
+import types
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from algos.harness.errors import BadInput
+
+NAME_KEYS = {"env": "id", "core": "name"}
+"""The dictionaries of a Config, and which of their keys names the environment and the core."""
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
@@ -27,8 +33,9 @@ EPISODE = "episode.gif"
 
 
 def default_path(config: Any, algo: str) -> Path:
-    """runs/<algo>-<env>-<core>-s<seed>-<time>."""
-    names = (algo, config.env["id"], config.core["name"], f"s{config.seed}", time.strftime("%Y%m%d-%H%M%S"))
+    """runs/<algo>-<env>-<core>-s<seed>-<time>; microseconds tell runs apart that one script starts."""
+    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    names = (algo, config.env["id"], config.core["name"], f"s{config.seed}", now)
     return Path("runs") / "-".join(names).replace("/", "_")
 
 
@@ -46,10 +53,19 @@ def create(path: Path, config: Any, algo: str, command: list[str]) -> None:
         path.mkdir(parents=True, exist_ok=True)
         probe_write(path)
         temporary = path / f".{CONFIG}.tmp"
-        temporary.write_text(_header(command) + dump_config(config, algo))
+        temporary.write_text(_header(command) + dump_config(config, algo), encoding="utf-8")
         temporary.rename(path / CONFIG)
     except OSError as error:
         raise BadInput(_cannot_write(path, error)) from error
+
+
+def release(path: Path) -> None:
+    """Lets the directory of a new run that failed be used again, if the run had not written a row yet."""
+    rows = path / METRICS
+    if rows.exists() and rows.read_bytes().count(b"\n") > 1:
+        return
+    for file in (rows, path / CONFIG):
+        file.unlink(missing_ok=True)
 
 
 def probe_write(path: Path) -> None:
@@ -95,11 +111,16 @@ def read_config(path: Path, field: str) -> dict[str, Any]:
     if not file.is_file():
         raise BadInput(f"{place}: holds no run; must be a run directory, with a {CONFIG}")
     try:
-        values = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    # Damaged text makes PyYAML raise nearly anything: ValueError, KeyError, RecursionError, ...
+    except Exception as error:
         raise BadInput(f"{place}: {CONFIG} cannot be read: {error}") from error
     if not isinstance(values, dict) or not isinstance(values.get("algo"), str):
         raise BadInput(f"{place}: {CONFIG} is no run's configuration: it lacks `algo`")
+    for name, key in NAME_KEYS.items():
+        entry = values.get(name)
+        if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+            raise BadInput(f"{place}: {CONFIG} is no run's configuration: it lacks {name}.{key}")
     return values
 
 
@@ -121,10 +142,10 @@ def load_config(path: Path, Config: type, algo: str, field: str = "resume") -> A
     for name in defaults:
         if name not in values:
             raise BadInput(f"{place}: {CONFIG} lacks the field {name}")
-    default = Config()
+    hints = get_type_hints(Config)
     try:
-        return Config(**{name: _like(getattr(default, name), name, value) for name, value in values.items()})
-    except ValueError as error:
+        return Config(**{name: _typed(hints[name], name, value) for name, value in values.items()})
+    except (ValueError, OverflowError) as error:
         raise BadInput(f"{place}: {CONFIG}: {error}") from error
 
 
@@ -135,15 +156,33 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _like(default: Any, name: str, value: Any) -> Any:
-    """The value from YAML as the type of the field's default; ValueError if it is of another type."""
-    if isinstance(default, tuple) and isinstance(value, list):
-        return tuple(value)
-    if isinstance(default, float) and type(value) is int:
+def _typed(kind: Any, name: str, value: Any) -> Any:
+    """The value from YAML as the type a field is declared with; ValueError if it is of another type."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        for each in args:
+            with contextlib.suppress(ValueError):
+                return _typed(each, name, value)
+    elif origin is Literal:
+        if value in args:
+            return value
+        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(repr, args))}")
+    elif origin is tuple:  # tuple[X, ...]
+        if isinstance(value, list):
+            return tuple(_typed(args[0], name, each) for each in value)
+    elif origin is dict:
+        if isinstance(value, dict):
+            return {_typed(str, f"key of {name}", k): _scalar(f"{name}.{k}", each) for k, each in value.items()}
+    elif kind is float and type(value) is int:
         return float(value)
-    # A default of None says nothing about the type, and None may stand for "off".
-    if default is not None and value is not None and type(value) is not type(default):
-        raise ValueError(f"{name}={value!r}: must be of type {type(default).__name__}")
+    elif type(value) is kind:
+        return value
+    raise ValueError(f"{name}={value!r}: must be of type {getattr(kind, '__name__', kind)}")
+
+
+def _scalar(name: str, value: Any) -> Any:
+    if type(value) not in (bool, int, float, str):
+        raise ValueError(f"{name}={value!r}: must be a number, a flag or a text")
     return value
 
 

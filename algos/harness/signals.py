@@ -1,12 +1,32 @@
 """Ctrl-C and SIGTERM: the first asks the run to save and stop, the second stops it at once."""
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """SIGINT and SIGTERM end the process with 128 + the signal's number, for where nothing can be saved yet.
+
+    Must be entered in the main thread; the previous handlers are restored on exit.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interrupts:

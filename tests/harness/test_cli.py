@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +40,8 @@ BAD_INPUT = [
     (["--num-envs", "0"], ["num_envs=0", "at least 1"]),
     (["--num-seeds", "-1"], ["num_seeds=-1", "at least 1"]),
     (["--num-envs", "7"], ["num_envs=7"]),  # refused by make_train
+    (["--run-dir", "r\udcff"], ["run_dir='r\\udcff'", "UTF-8"]),
+    (["--resume", ""], ["resume=''", "run directory"]),
     (["--resume", "nowhere"], ["resume='nowhere'", "config.yaml"]),
 ]
 
@@ -97,7 +101,8 @@ def test_a_preset_that_names_its_environment_starts_from_that_ones_defaults():
 def test_values_of_the_preset_carry_over_to_another_core_and_environment_where_both_have_them():
     config = parse("--preset", "wide", "--core.name", "gru", "--env.id", "stub/a")
     assert config.core == {"name": "gru", "n_layers": 2, "d_model": 32}
-    assert config.env == {"id": "stub/a", "backend": "spring", "episode_length": 20, "noise": 0.1}
+    # wide sets neither of these: they are the defaults of stub/a, not those of stub/b.
+    assert config.env == {"id": "stub/a", "backend": "spring", "episode_length": 12, "noise": 0.1}
     config = parse("--core.name=gru", "--core.d-model", "5")
     assert config.core == {"name": "gru", "n_layers": 2, "d_model": 5}
 
@@ -158,6 +163,15 @@ def test_resuming_with_another_configuration_names_the_field(held, flags, words)
         (lambda stored: {k: v for k, v in stored.items() if k != "num_envs"}, ["lacks", "num_envs"]),
         (lambda stored: stored | {"num_envs": "many"}, ["num_envs='many'", "int"]),
         (lambda stored: stored | {"num_envs": 0}, ["num_envs=0", "at least 1"]),
+        (lambda stored: stored | {"num_envs": None}, ["num_envs=None", "int"]),
+        (lambda stored: stored | {"wandb": "foo"}, ["wandb='foo'", "'offline'"]),
+        (lambda stored: stored | {"env": None}, ["env.id"]),
+        (lambda stored: stored | {"env": {"backend": "spring"}}, ["env.id"]),
+        (lambda stored: stored | {"core": {"name": 3}}, ["core.name"]),
+        (lambda stored: stored | {"env": stored["env"] | {5: 1}}, ["key of env=5"]),
+        (lambda stored: stored | {"env": stored["env"] | {"noise": None}}, ["env.noise=None"]),
+        (lambda stored: stored | {"learning_rate": 10**400}, ["too large"]),
+        (lambda stored: stored | {1: 2}, ["1=2"]),
         (lambda stored: ["no", "mapping"], ["algo"]),
     ],
 )
@@ -168,6 +182,39 @@ def test_a_config_yaml_that_is_not_this_trainers_is_bad_input(held, change, word
         parse("--resume", held)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a: 2020-13-45", b"[" * 5000, b"\xff\xfe\xff", b"a: !!int x", b"a: !!bool x", b"a: [1"],
+    ids=["date", "depth", "bytes", "int", "bool", "bracket"],
+)
+def test_a_config_yaml_that_is_damaged_is_bad_input(held, content):
+    (held / "config.yaml").write_bytes(content)
+    with pytest.raises(BadInput, match="config.yaml cannot be read"):
+        parse("--resume", held)
+
+
+def test_a_terminal_without_utf_8_gets_the_same_messages():
+    flags = ["--seed", "x"]
+    for encoding in ("ascii", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, str(STUB), *flags],
+            env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.stderr == "error: --seed='x': must be an integer\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_run_begins_ends_the_process_at_once(number):
+    code = f"""
+import os
+from algos.harness import cli
+cli.parse = lambda *_: os.kill(os.getpid(), {int(number)})
+cli.main(None, {{}}, None, doc="", algo="")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (128 + number, "")
 
 
 def test_config_yaml_cannot_execute_code(held):

@@ -2,10 +2,11 @@ import types
 
 import imageio.v3 as iio
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from algos.harness import RunError, curve, episode, metrics
+from algos.harness import BadInput, RunError, curve, episode, metrics
 from algos.harness.metrics import MetricsFile
 from algos.harness.statistics import confidence_interval
 from tests.harness import stub
@@ -64,6 +65,25 @@ def test_rows_after_the_checkpoint_and_a_line_that_was_cut_off_are_removed(tmp_p
     assert path.read_text() == "".join(whole[:3])
 
 
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"seed,update,los\n0,1,0.5\n", "line 1"),
+        (b"", "line 1"),
+        (b"seed,update,loss\n0,1,0.5\n0,2\n", "line 3"),
+        (b"seed,update,loss\n0,x,0.5\n", "line 2"),
+        (b"seed,update,loss\n0,,0.5\n", "line 2: update"),
+        (b"seed,update,loss\n0,1,\xff\n", "line 2.*UTF-8"),
+    ],
+)
+def test_a_file_of_other_columns_or_with_a_line_that_is_no_row_is_left_as_it_is(tmp_path, content, words):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=f"metrics.csv: {words}"):
+        MetricsFile(path, ["seed", "update", "loss"], keep_until=1)
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+
+
 def test_confidence_interval_is_students():
     values = np.array([[1.0, 5.0, np.nan], [2.0, np.nan, np.nan], [4.0, np.nan, np.nan]])
     mean, half = confidence_interval(values)
@@ -114,6 +134,25 @@ def test_an_environment_without_a_picture_leaves_no_gif(tmp_path):
     without = trainer._replace(env=types.SimpleNamespace(reset_env=None))
     assert episode.record(without, state, jax.random.key(1), tmp_path / "e.gif") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_typed_key_in_the_environments_state_is_left_as_it_is(tmp_path):
+    trainer, state = trainer_of(3)
+    plain = trainer.env
+
+    class Keyed:
+        def reset_env(self, key, params):
+            return jnp.zeros(2), (key, 0)
+
+        def step_env(self, key, state, action, params):
+            obs, count, *rest = plain.step_env(key, state[1], action, params)
+            return obs, (key, count), *rest
+
+        def is_truncated(self, state, params):
+            return plain.is_truncated(state[1], params)
+
+    states, _ = episode.play(trainer._replace(env=Keyed()), state, jax.random.key(1))
+    assert len(states) == 4
 
 
 def test_the_step_of_the_episode_is_compiled_once():

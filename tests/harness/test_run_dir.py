@@ -4,7 +4,7 @@ import re
 import pytest
 import yaml
 
-from algos.harness import BadInput, run_dir
+from algos.harness import BadInput, loop, run_dir
 from tests.harness import stub
 
 
@@ -20,6 +20,7 @@ class Everything:
     limit: float | None = None
     widths: tuple[int, ...] = (3, 4)
     env: dict = dataclasses.field(default_factory=lambda: {"id": "x/y", "size": 3, "rate": 0.5})
+    core: dict = dataclasses.field(default_factory=lambda: {"name": "gru"})
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,35 @@ def test_a_full_disk_at_the_start_is_bad_input(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.parametrize("elements", [["a"], [1.5], [True], [None], 3])
+def test_elements_of_a_tuple_are_of_its_type(tmp_path, elements):
+    run_dir.create(tmp_path, Everything(), "stub", [])
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values | {"widths": elements}))
+    with pytest.raises(BadInput, match="widths="):
+        run_dir.load_config(tmp_path, Everything, "stub")
+
+
+def test_a_directory_is_free_again_if_the_run_failed_before_its_first_row(main, tmp_path, monkeypatch):
+    def out_of_memory(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "compile_programs", out_of_memory)
+        with pytest.raises(MemoryError):
+            main("--run-dir", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Report, "add", out_of_memory)
+        with pytest.raises(MemoryError):
+            main("--run-dir", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("STUB_NAN", "0:2")
+    assert main("--run-dir", tmp_path)[0] == 1  # its first row stays
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["config.yaml", "metrics.csv"]
+
+
 def test_the_default_name_tells_runs_apart():
     name = run_dir.default_path(stub.Config(seed=3), "stub")
-    assert re.fullmatch(r"runs/stub-stub_a-arelit-s3-\d{8}-\d{6}", str(name))
+    assert re.fullmatch(r"runs/stub-stub_a-arelit-s3-\d{8}-\d{6}-\d{6}", str(name))
+    assert run_dir.default_path(stub.Config(seed=3), "stub") != name  # nor does the second make them one
