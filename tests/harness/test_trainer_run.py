@@ -60,13 +60,12 @@ def test_two_seeds_on_two_devices_are_those_on_one_and_those_of_single_runs(tmp_
     loaded = load_run(tmp_path / "run")
     assert loaded.update == 1
 
-    def params(seed, num_seeds):  # on this process's one device, [S, ...]
-        made = trainer.make_train(loaded.config)
-        mesh = devices.seed_mesh(1)
-        run = devices.over_seeds(lambda key: made.update(made.init(key))[0].params, mesh)
-        return checkpoint.to_arrays(jax.jit(run)(devices.seed_keys(seed, num_seeds)))
-
-    together, alone = params(0, 2), [params(seed, 1) for seed in (0, 1)]
+    # The same update on this process's one device, compiled for two seeds and for one.
+    made = trainer.make_train(loaded.config)
+    run = devices.over_seeds(lambda key: made.update(made.init(key))[0].params, devices.seed_mesh(1))
+    run = jax.jit(run)  # keys [S] -> parameters [S, ...]
+    together = checkpoint.to_arrays(run(devices.seed_keys(0, 2)))
+    alone = [checkpoint.to_arrays(run(devices.seed_keys(seed, 1))) for seed in (0, 1)]
     for name, got in checkpoint.to_arrays(loaded.state.params).items():
         np.testing.assert_allclose(got, together[name], rtol=1e-5, atol=1e-5, err_msg=name)
         for seed in (0, 1):
