@@ -12,7 +12,7 @@ import networks
         ("relit", {"kernal": "relu"}, r"core.kernal='relu': .*mean kernel\?"),
         ("relit", {"kernel": "x"}, r"core.kernel='x': unknown; allowed: relu, eluplus1, dpfp, pp_relu, pp_elu"),
         ("relit", {"update_rule": ""}, r"core.update_rule='': unknown; allowed: projected_sigmoid, keyvalue_"),
-        ("lstm", {"n_layers": 0}, r"core.n_layers=0: must be at least 1"),
+        ("lstm", {"n_layers": 0}, r"core.n_layers=0: must be from 1 to 256"),
         ("lstm", {"n_layers": True}, r"core.n_layers=True: must be of type int"),
         ("gtrxl", {"memory_len": 1.5}, r"core.memory_len=1.5: must be of type int"),
         ("gtrxl", {"normalize_query": 1}, r"core.normalize_query=1: must be of type bool"),
