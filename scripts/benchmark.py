@@ -394,7 +394,7 @@ PARTS = {"trainer": trainer, "recurrence": recurrence, "cores": cores, "ppo": pp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = harness.OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
@@ -402,9 +402,9 @@ def main() -> None:
     )
     parser.add_argument("--preset", default="default", help="of ppo_arelit_continuous, for the part trainer")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    arguments = parser.parse_args()
-    parts = arguments.parts or ["trainer"]
     with harness.exit_codes():
+        arguments = parser.parse_args()
+        parts = arguments.parts or ["trainer"]
         for part in parts:
             if part not in PARTS:
                 raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
