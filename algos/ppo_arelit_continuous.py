@@ -244,7 +244,7 @@ class Transition(NamedTuple):
     reward: jax.Array  # raw
     terminated: jax.Array
     truncated: jax.Array
-    final_value: jax.Array  # V(final observation) where truncated, else not to be used
+    final_value: jax.Array  # V(final observation) where truncated and in the last step, else not to be used
     raw_obs: jax.Array
     info: dict[str, jax.Array]
 
@@ -337,8 +337,9 @@ def make_train(config: Config) -> Trainer:
             carry, distribution, value = agent.apply(state.params, carry, obs[None], reset[None])
             return carry, obs, distribution, value[0]
 
-        def step(loop, key):
+        def step(loop, inputs):
             env_state, raw_obs, reset, carry = loop
+            key, is_last = inputs
             action_key, env_key = jax.random.split(key)
             carry, obs, distribution, value = policy(carry, raw_obs, reset)
             action, log_prob = distribution.sample_and_log_prob(seed=action_key)
@@ -347,10 +348,11 @@ def make_train(config: Config) -> Trainer:
                 env_key, env_state, to_env(action), env_params
             )
             # A time limit is no end of the task: its return is bootstrapped from the final observation, which
-            # the core sees after all before it and without a reset. Few steps need this second forward pass.
+            # the core sees after all before it and without a reset. Few steps need this second forward pass; the
+            # rollout's last step is one, for its return is bootstrapped likewise.
             final_obs = info.pop("final_observation")
             final_value = jax.lax.cond(
-                any_in_batch(truncated),
+                any_in_batch(truncated) | is_last,
                 lambda: policy(carry, final_obs, jnp.zeros_like(truncated))[3],
                 lambda: jnp.zeros_like(value),
             )
@@ -359,20 +361,21 @@ def make_train(config: Config) -> Trainer:
             )
             return (env_state, next_obs, terminated | truncated, carry), transition
 
-        def sequence(loop, keys):
+        def sequence(loop, inputs):
             start_carry = loop[3]
-            loop, transitions = jax.lax.scan(step, loop, keys)
+            loop, transitions = jax.lax.scan(step, loop, inputs)
             return loop, (start_carry, transitions)
 
         refresh_key, key = jax.random.split(key)
         env_state = vec_env.refresh(refresh_key, state.env_state, env_params)
-        keys = jax.random.split(key, (config.num_steps // config.sequence_length, config.sequence_length))
+        shape = (config.num_steps // config.sequence_length, config.sequence_length)
+        is_last = (jnp.arange(config.num_steps) == config.num_steps - 1).reshape(shape)
         loop = (env_state, state.obs, state.reset, state.carry)
-        (env_state, obs, reset, carry), (start_carries, batch) = jax.lax.scan(sequence, loop, keys)
+        inputs = (jax.random.split(key, shape), is_last)
+        (env_state, obs, reset, carry), (start_carries, batch) = jax.lax.scan(sequence, loop, inputs)
         batch = jax.tree.map(lambda x: x.reshape(config.num_steps, *x.shape[2:]), batch)  # [T, B, ...]
-        last_value = policy(carry, obs, reset)[3]
         state = state.replace(env_state=env_state, obs=obs, reset=reset, carry=carry)
-        return state, batch, start_carries, last_value
+        return state, batch, start_carries, batch.final_value[-1]
 
     # ----------------------------------------------------------------------------------------------------------
     # Normalise

@@ -93,8 +93,8 @@ def run_layers(
     """Apply equal blocks one after the other: carry_l, x = block_l(carry_l, x, *inputs).
 
     A single step (acting) is unrolled, each layer reading its own arrays: scanning would copy every layer's
-    weights in every step. A segment (learning) is one scan over the stacked parameters, so that the program's
-    size and compile time do not grow with the number of layers.
+    weights in every step. A segment (learning) of more than two layers is one scan over the stacked parameters, so
+    that the program's size and compile time do not grow with the number of layers.
 
     Args:
         blocks: modules of one class and one set of hyperparameters, bound to their own parameters.
@@ -105,7 +105,7 @@ def run_layers(
     Returns:
         (carries, outputs [T, ..., d]).
     """
-    if x.shape[0] == 1 or len(blocks) <= 1 or blocks[0].is_initializing():
+    if len(blocks) <= 2 or x.shape[0] == 1 or len(blocks) <= 1 or blocks[0].is_initializing():
         new_carries = []
         for block, carry in zip(blocks, carries, strict=True):
             carry, x = block(carry, x, *inputs)
