@@ -245,7 +245,7 @@ class Transition(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     final_value: jax.Array  # V(final observation) where truncated and in the last step, else not to be used
-    raw_obs: jax.Array
+    raw_obs: jax.Array | None  # for the statistics; None without them
     info: dict[str, jax.Array]
 
 
@@ -356,8 +356,9 @@ def make_train(config: Config) -> Trainer:
                 lambda: policy(carry, final_obs, jnp.zeros_like(truncated))[3],
                 lambda: jnp.zeros_like(value),
             )
+            seen = raw_obs if config.normalize_observations else None
             transition = Transition(
-                obs, reset, action, log_prob, value, reward, terminated, truncated, final_value, raw_obs, info
+                obs, reset, action, log_prob, value, reward, terminated, truncated, final_value, seen, info
             )
             return (env_state, next_obs, terminated | truncated, carry), transition
 
@@ -514,7 +515,10 @@ def make_train(config: Config) -> Trainer:
         return carry, to_env(action[0]), value[0]
 
     def evaluate(state: RunnerState, key: jax.Array, deterministic: bool = False) -> dict[str, jax.Array]:
-        """Raw return and length of eval_episodes fresh episodes [E], with frozen statistics."""
+        """Raw return, length and what else the environment reports of eval_episodes fresh episodes [E].
+
+        The statistics are frozen.
+        """
         num_episodes = config.eval_episodes
         reset_key, key = jax.random.split(key)
         obs, env_state = jax.vmap(env.reset_env, in_axes=(0, None))(
@@ -524,29 +528,28 @@ def make_train(config: Config) -> Trainer:
         is_truncated = jax.vmap(env.is_truncated, in_axes=(0, None))
 
         def step(loop):
-            key, obs, env_state, carry, first, done, total, length = loop
+            key, obs, env_state, carry, first, done, episode = loop
             key, action_key, env_key = jax.random.split(key, 3)
             carry, action, _ = act(state, carry, obs, first, action_key, deterministic)
             env_keys = jax.random.split(env_key, num_episodes)
-            obs, env_state, reward, terminated, _ = step_env(env_keys, env_state, action, env_params)
-            total += jnp.where(done, 0.0, reward)
-            length += ~done
+            obs, env_state, reward, terminated, info = step_env(env_keys, env_state, action, env_params)
+            report = {name: info[name] for name in episode if name in info} | {
+                "episode_return": episode["episode_return"] + reward,
+                "episode_length": episode["episode_length"] + 1,
+            }
+            episode = jax.tree.map(lambda old, new: jnp.where(done, old, new), episode, report)
             done |= terminated.astype(bool) | is_truncated(env_state, env_params)
-            return key, obs, env_state, carry, jnp.zeros_like(first), done, total, length
+            return key, obs, env_state, carry, jnp.zeros_like(first), done, episode
 
         false = jnp.zeros(num_episodes, bool)
-        loop = (
-            key,
-            obs,
-            env_state,
-            agent.initialize_carry((num_episodes,)),
-            ~false,
-            false,
-            jnp.zeros(num_episodes),
-            jnp.zeros(num_episodes, jnp.int32),
-        )
-        loop = jax.lax.while_loop(lambda loop: ~loop[5].all(), step, loop)
-        return {"episode_return": loop[6], "episode_length": loop[7]}
+        carry = agent.initialize_carry((num_episodes,))
+        action = jax.eval_shape(act, state, carry, obs, false, key)[1]
+        env_keys = jax.random.split(key, num_episodes)
+        info = jax.eval_shape(step_env, env_keys, env_state, action, env_params)[4]
+        names = ["episode_return", "episode_length", *(name for name in info if name.startswith("episode_"))]
+        episode = {name: jnp.zeros(num_episodes) for name in names}
+        loop = (key, obs, env_state, carry, ~false, false, episode)
+        return jax.lax.while_loop(lambda loop: ~loop[5].all(), step, loop)[6]
 
     def train(key: jax.Array) -> tuple[RunnerState, dict[str, jax.Array]]:
         """The whole run as one scan; metrics [num_updates]."""
