@@ -15,6 +15,9 @@ IDS = {
     "brax/reacher": "episode_length",
     "gymnax/CartPole-v1": "max_steps_in_episode",
     "gymnax/Pendulum-v1": "max_steps_in_episode",
+    "TMaze-v1": "max_episode_steps",
+    "TMaze-v2": "max_episode_steps",
+    "TMazeOurs": "max_episode_steps",
 }
 
 
