@@ -1,10 +1,12 @@
-"""Speed and memory: of a whole trainer part by part, of the memory cores, and of AReLiT's recurrence.
+"""Speed and memory: of a whole trainer part by part, of environments, memory cores, and AReLiT's recurrence.
 
     python scripts/benchmark.py                                    # the default trainer
     python scripts/benchmark.py trainer --preset halfcheetah-arelit
+    python scripts/benchmark.py trainer --algo a2c_arelit --preset tmaze-arelit
+    python scripts/benchmark.py environments                       # alone, with random actions
     python scripts/benchmark.py recurrence                         # against its plain form
     python scripts/benchmark.py cores                              # acting, learning and memory, paper's sizes
-    python scripts/benchmark.py ppo                                # the same trainer with AReLiT and with GTrXL
+    python scripts/benchmark.py ppo                                # the same trainer with three cores
     python scripts/benchmark.py trainer recurrence --json
 
 Every ratio compares two things measured in the same run; the rate of float32 matrix products of this machine is
@@ -12,6 +14,7 @@ measured too. Times are medians of several calls. Run it on an otherwise idle ma
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import math
@@ -29,11 +32,13 @@ import jax.numpy as jnp
 
 import envs
 import networks
-from algos import harness, ppo_arelit_continuous
+from algos import a2c_arelit, harness, ppo_arelit, ppo_arelit_continuous
+from algos.harness import loop
 from networks import arelit
 from scripts import plain_forms
 
 Results = dict[str, Any]
+ALGOS = {"a2c_arelit": a2c_arelit, "ppo_arelit": ppo_arelit, "ppo_arelit_continuous": ppo_arelit_continuous}
 
 
 def median_seconds(fn: Callable, *args: Any, repeats: int = 7) -> float:
@@ -47,10 +52,10 @@ def median_seconds(fn: Callable, *args: Any, repeats: int = 7) -> float:
     return statistics.median(times)
 
 
-def compile_timed(fn: Callable, *args: Any) -> tuple[Callable, float]:
+def compile_timed(fn: Callable, *args: Any, **options: Any) -> tuple[Callable, float]:
     """(compiled program, seconds of tracing and compiling)."""
     begin = time.perf_counter()
-    program = jax.jit(fn).lower(*args).compile()
+    program = jax.jit(fn).lower(*args).compile(options)
     return program, time.perf_counter() - begin
 
 
@@ -93,32 +98,40 @@ def matrix_products(params: Any, tokens: int) -> float:
     return median_seconds(products, inputs, kernels, grads)
 
 
-def trainer(preset: str, gemm_gflops: float) -> Results:
+def random_rollout(vec_env: envs.VectorEnv, params: Any, num_steps: int) -> Callable:
+    """(state, key) -> state after num_steps random actions in every environment, restarts included."""
+    sample = jax.vmap(vec_env.env.action_space(params).sample)
+
+    def rollout(state, key):
+        def step(state, key):
+            action_key, env_key = jax.random.split(key)
+            action = sample(jax.random.split(action_key, vec_env.num_envs))
+            obs, state, *_ = vec_env.step(env_key, state, action, params)
+            return state, obs.sum()  # so that the observation is made
+
+        state = vec_env.refresh(key, state, params)
+        return jax.lax.scan(step, state, jax.random.split(key, num_steps))
+
+    return rollout
+
+
+def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
     """Compile times, and the rates of environment, acting, learning and the whole update."""
-    config = ppo_arelit_continuous.Config(**ppo_arelit_continuous.PRESETS[preset])
-    built = ppo_arelit_continuous.make_train(config)
+    module = ALGOS[algo]
+    config = module.Config(**module.PRESETS[preset])
+    built = module.make_train(config)
     key = jax.random.key(0)
-    init, init_seconds = compile_timed(built.init, key)
+    init, init_seconds = compile_timed(built.init, key, **loop.start_options())
     state = init(key)
     update, update_seconds = compile_timed(built.update, state)
-    evaluate, evaluate_seconds = compile_timed(lambda s, k: built.evaluate(s, k, True), state, key)
+    _, evaluate_seconds = compile_timed(
+        lambda s, k: built.evaluate(s, k, True), state, key, **loop.evaluation_options()
+    )
     steps = config.num_envs * config.num_steps
-    num_gradient_steps = config.update_epochs * config.num_minibatches
 
-    # Environment: a rollout of random actions, restarts included.
     vec_env = envs.VectorEnv(built.env, config.num_envs, max(config.num_envs, steps // 16))
     _, env_state = jax.jit(vec_env.reset)(key, built.env_params)
-    space = built.env.action_space(built.env_params)
-
-    def env_rollout(env_state, key):
-        def step(env_state, key):
-            action_key, env_key = jax.random.split(key)
-            action = jax.random.uniform(action_key, (config.num_envs, *space.shape), minval=-1.0, maxval=1.0)
-            obs, env_state, *_ = vec_env.step(env_key, env_state, action, built.env_params)
-            return env_state, obs.sum()
-
-        env_state = vec_env.refresh(key, env_state, built.env_params)
-        return jax.lax.scan(step, env_state, jax.random.split(key, config.num_steps))[1]
+    env_rollout = random_rollout(vec_env, built.env_params, config.num_steps)
 
     # Acting: the policy alone, its memory carried along.
     def act_rollout(state, key):
@@ -129,30 +142,39 @@ def trainer(preset: str, gemm_gflops: float) -> Results:
         return jax.lax.scan(step, state.carry, jax.random.split(key, config.num_steps))[1]
 
     # Learning: one gradient of the loss on a minibatch, times the gradient steps of an update.
-    _, batch, carries, _ = jax.jit(built.collect)(state, key)
-    sequences = steps // config.sequence_length // config.num_minibatches
+    _, batch, *carries, _ = jax.jit(built.collect)(state, key)
     batch = batch._replace(raw_obs=None, info=None)
-    shape = (config.sequence_length, sequences)
-    minibatch = jax.tree.map(lambda x: jnp.resize(x, (*shape, *x.shape[2:])), (batch, batch.value, batch.value))
-    carry = jax.tree.map(lambda x: jnp.resize(x, (sequences, *x.shape[2:])), carries)
+    minibatch = (batch, batch.value, batch.value)
+    if algo == "a2c_arelit":
+        gradient_steps, length, sequences, carry = 1, config.num_steps, config.num_envs, state.carry
+    else:
+        gradient_steps = config.update_epochs * config.num_minibatches
+        length = config.sequence_length
+        sequences = steps // length // config.num_minibatches
+        minibatch = jax.tree.map(lambda x: jnp.resize(x, (length, sequences, *x.shape[2:])), minibatch)
+        carry = jax.tree.map(lambda x: jnp.resize(x, (sequences, *x.shape[2:])), carries[0])
     gradient = jax.jit(jax.grad(built.loss, has_aux=True))
-    tokens = config.sequence_length * sequences
+    tokens = length * sequences
+    memoryless = module.make_train(dataclasses.replace(config, core={"name": "feedforward"}))
+    memoryless_state = jax.jit(memoryless.init)(key)
 
     seconds = {
         "update": median_seconds(update, state),
         "environment": median_seconds(jax.jit(env_rollout), env_state, key),
         "acting": median_seconds(jax.jit(act_rollout), state, key),
-        "learning": num_gradient_steps * median_seconds(gradient, state.params, carry, *minibatch),
-        "learning, matrix products alone": num_gradient_steps * matrix_products(state.params, tokens),
+        "learning": gradient_steps * median_seconds(gradient, state.params, carry, *minibatch),
+        "learning, matrix products alone": gradient_steps * matrix_products(state.params, tokens),
+        "update with core feedforward": median_seconds(jax.jit(memoryless.update), memoryless_state),
     }
     if config.core["name"] == "arelit":
         hyper = networks.hyperparameters("arelit") | config.core
-        layer = recurrence_seconds(sequences, config.sequence_length, hyper, plain=False)["ours"]
-        seconds["learning, recurrence alone"] = num_gradient_steps * hyper["n_layers"] * layer
+        layer = recurrence_seconds(sequences, length, hyper, plain=False)["ours"]
+        seconds["learning, recurrence alone"] = gradient_steps * hyper["n_layers"] * layer
     forward = matrix_flops(state.params, steps)
     acting_gflops = forward / seconds["acting"] / 1e9
-    learning_gflops = 3 * config.update_epochs * forward / seconds["learning"] / 1e9
+    learning_gflops = 3 * gradient_steps * matrix_flops(state.params, tokens) / seconds["learning"] / 1e9
     return {
+        "algo": algo,
         "preset": preset,
         "environment": config.env["id"],
         "core": config.core["name"],
@@ -164,6 +186,7 @@ def trainer(preset: str, gemm_gflops: float) -> Results:
             "acting alone": steps / seconds["acting"],
             "learning alone": steps / seconds["learning"],
             "whole trainer": steps / seconds["update"],
+            "whole trainer with core feedforward": steps / seconds["update with core feedforward"],
         },
         "matrix_product_fraction": {
             "acting": acting_gflops / gemm_gflops,
@@ -171,6 +194,29 @@ def trainer(preset: str, gemm_gflops: float) -> Results:
         },
         "update_buffers_mb": update.memory_analysis().temp_size_in_bytes / 2**20,
     }
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Environments
+
+ENVIRONMENTS: dict[str, tuple[int, int]] = {  # environments at once, steps of each
+    "TMaze-v1": (1024, 1000),
+    "TMaze-v2": (1024, 1000),
+    "TMazeOurs": (1024, 1000),
+}
+
+
+def environments() -> Results:
+    """Steps a second of environments alone: random actions drawn, restarts included."""
+    rates = {}
+    for env_id, (num_envs, num_steps) in ENVIRONMENTS.items():
+        env, params = envs.make(env_id)
+        vec_env = envs.VectorEnv(env, num_envs, num_envs * num_steps // 16)
+        _, state = jax.jit(vec_env.reset)(jax.random.key(0), params)
+        rollout = jax.jit(random_rollout(vec_env, params, num_steps))
+        seconds = median_seconds(rollout, state, jax.random.key(1))
+        rates[f"{env_id}, {num_envs} at once"] = num_envs * num_steps / seconds
+    return {"steps_per_second": rates}
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -353,24 +399,22 @@ def one_layer_count(n_layers: int) -> float:
 
 
 def ppo() -> Results:
-    """The same PPO run (16 environments x 128 steps, 4 epochs, 8 minibatches) with two cores of paper size."""
-    results: Results = {}
-    for name in ("arelit", "gtrxl-128"):
-        config = ppo_arelit_continuous.Config(
-            env={"id": "gymnax/Pendulum-v1"},
-            core=PAPER_SIZES[name],
-            num_envs=16,
-            num_steps=128,
-            sequence_length=128,
-            update_epochs=4,
-            num_minibatches=8,
-        )
-        built = ppo_arelit_continuous.make_train(config)
-        state = jax.jit(built.init)(jax.random.key(0))
-        update, seconds = compile_timed(built.update, state)
+    """The same PPO run (16 environments x 128 steps, 4 epochs, 8 minibatches) with three cores."""
+    sizes = {"arelit": PAPER_SIZES["arelit"], "gtrxl-128": PAPER_SIZES["gtrxl-128"]}
+    sizes["gru"] = {"name": "gru", "n_layers": 1, "d_model": 128}
+    results: Results = {"environment": ppo_arelit.Config().env["id"]}
+    for name, core in sizes.items():
+        config = ppo_arelit.Config(core=core, num_envs=16, num_steps=128, update_epochs=4, num_minibatches=8)
+        built = ppo_arelit.make_train(config)
+        key = jax.random.key(0)
+        init, init_seconds = compile_timed(built.init, key, **loop.start_options())
+        state = init(key)
+        update, update_seconds = compile_timed(built.update, state)
         rate = config.num_envs * config.num_steps / median_seconds(update, state, repeats=5)
+        seconds = {"init": init_seconds, "update": update_seconds}
         results[name] = {"env_steps_per_second": rate, "compile_seconds": seconds}
-    results["ratio"] = results["arelit"]["env_steps_per_second"] / results["gtrxl-128"]["env_steps_per_second"]
+    rates = {name: results[name]["env_steps_per_second"] for name in sizes}
+    results["arelit against"] = {name: rates["arelit"] / rates[name] for name in ("gtrxl-128", "gru")}
     return results
 
 
@@ -390,7 +434,13 @@ def show(results: Results, indent: int = 0) -> None:
             print(f"{'':{indent}}{name:<{44 - indent}}{text}")
 
 
-PARTS = {"trainer": trainer, "recurrence": recurrence, "cores": cores, "ppo": ppo}
+PARTS = {
+    "trainer": trainer,
+    "environments": environments,
+    "recurrence": recurrence,
+    "cores": cores,
+    "ppo": ppo,
+}
 
 
 def main() -> None:
@@ -398,9 +448,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help="any of trainer (the default), recurrence, cores, ppo"
+        "parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; trainer if none is given"
     )
-    parser.add_argument("--preset", default="default", help="of ppo_arelit_continuous, for the part trainer")
+    parser.add_argument(
+        "--algo", default="ppo_arelit_continuous", help=f"of the part trainer: one of {', '.join(ALGOS)}"
+    )
+    parser.add_argument("--preset", default="default", help="of the part trainer: one of its --algo")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     with harness.exit_codes():
         arguments = parser.parse_args()
@@ -408,13 +461,18 @@ def main() -> None:
         for part in parts:
             if part not in PARTS:
                 raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
-        if arguments.preset not in ppo_arelit_continuous.PRESETS:
-            allowed = ", ".join(ppo_arelit_continuous.PRESETS)
+        if arguments.algo not in ALGOS:
+            raise harness.BadInput(f"algo={arguments.algo!r}: allowed: {', '.join(ALGOS)}")
+        if arguments.preset not in ALGOS[arguments.algo].PRESETS:
+            allowed = ", ".join(ALGOS[arguments.algo].PRESETS)
             raise harness.BadInput(f"preset={arguments.preset!r}: allowed: {allowed}")
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
         gemm_gflops = results["machine"]["matrix_product_gflops"]
         for part in parts:
-            results[part] = trainer(arguments.preset, gemm_gflops) if part == "trainer" else PARTS[part]()
+            if part == "trainer":
+                results[part] = trainer(arguments.algo, arguments.preset, gemm_gflops)
+            else:
+                results[part] = PARTS[part]()
         # Kilobytes on Linux, bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 2**10
         results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

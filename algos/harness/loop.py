@@ -70,6 +70,19 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         sys.exit(128 + interrupts.received)
 
 
+def evaluation_options() -> dict[str, Any]:
+    """Compiler options of the evaluation, which runs seldom: a short compilation before a fast program.
+
+    Without its fusion emitters, XLA's CPU backend takes two thirds of the time and makes an update a bit slower.
+    """
+    return {"xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else {}
+
+
+def start_options() -> dict[str, Any]:
+    """Compiler options of the start, which runs once."""
+    return {"xla_backend_optimization_level": 0, **evaluation_options()}
+
+
 class Programs(NamedTuple):
     """The compiled programs of a run, over [S, ...] arrays on the mesh, and the columns they fill."""
 
@@ -104,12 +117,9 @@ def compile_programs(trainer: Any, abstract: Any, abstract_keys: Any, mesh: Mesh
     def evaluate(state: Any, key: jax.Array) -> Any:
         return trainer.evaluate(state, key, DETERMINISTIC)
 
-    # The start runs once and the evaluation seldom: they are compiled for a short compilation. Without its
-    # fusion emitters, XLA's CPU backend takes two thirds of the time, and makes an update a little slower.
-    quick = {"xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else {}
-    init, _ = compile_one(trainer.init, abstract_keys, xla_backend_optimization_level=0, **quick)
+    init, _ = compile_one(trainer.init, abstract_keys, **start_options())
     update, (_, update_metrics) = compile_one(trainer.update, abstract, donate=(0,))
-    evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, **quick)
+    evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, **evaluation_options())
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
     say(f"compiled in {sum(seconds.values()):.1f} s: {parts}")
     return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))

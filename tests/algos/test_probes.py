@@ -1,0 +1,90 @@
+"""Both trainers solve the probe environments with every core, and cannot without memory where it decides."""
+
+import jax
+import numpy as np
+import pytest
+
+import networks
+from algos import a2c_arelit, ppo_arelit
+from tests.algos.probes import use_probe
+
+pytestmark = pytest.mark.slow
+
+CORES = {
+    "arelit": dict(n_layers=1, d_model=32, d_head=8, d_ffc=32, n_heads=2, eta=2, r=2),
+    "relit": dict(n_layers=1, d_model=32, d_head=8, d_ffc=32, n_heads=2, nu=2),
+    "gtrxl": dict(n_layers=1, d_model=32, d_head=8, n_heads=2, memory_len=8),
+    "lstm": dict(n_layers=1, d_model=32),
+    "gru": dict(n_layers=1, d_model=32),
+    "feedforward": dict(n_layers=1, d_model=32),
+}
+GAMMA = 0.8
+
+
+def trained(algo, core, num_updates):
+    """(trainer, state) after num_updates rollouts of 16 environments x 40 steps."""
+    settings = dict(
+        core={"name": core, **CORES[core]},
+        num_envs=16,
+        num_steps=40,
+        total_timesteps=16 * 40 * num_updates,
+        eval_episodes=400,
+        gamma=GAMMA,
+        learning_rate=3e-3,
+        anneal_learning_rate=True,
+        actor_hidden=32,
+        critic_hidden=32,
+        ent_coef=0.01,
+    )
+    if algo is ppo_arelit:
+        settings |= dict(sequence_length=20, num_minibatches=4, update_epochs=4)
+        settings["total_timesteps"] //= 4
+    trainer = algo.make_train(algo.Config(**settings))
+    return trainer, jax.jit(trainer.train)(jax.random.key(0))[0]
+
+
+def values(algo, trainer, state):
+    """(batch of a rollout, its values [T, B])."""
+    batch = jax.jit(trainer.collect)(state, jax.random.key(1))[1]
+    return batch, np.asarray(batch.value)
+
+
+both = pytest.mark.parametrize("algo", [a2c_arelit, ppo_arelit], ids=["a2c", "ppo"])
+every_core = pytest.mark.parametrize("core", networks.CORES)
+
+
+@both
+@every_core
+def test_the_value_of_a_single_step_is_its_reward(monkeypatch, algo, core):
+    use_probe(monkeypatch, "value_only")
+    _, value = values(algo, *trained(algo, core, 200))
+    np.testing.assert_allclose(value, 1.0, atol=0.1)
+
+
+@both
+@every_core
+def test_the_value_follows_the_observation(monkeypatch, algo, core):
+    use_probe(monkeypatch, "reward_by_observation")
+    batch, value = values(algo, *trained(algo, core, 400))
+    np.testing.assert_allclose(value, batch.obs[..., 0], atol=0.15)
+
+
+@both
+@every_core
+def test_the_value_of_an_endless_task_is_bootstrapped_through_truncations(monkeypatch, algo, core):
+    use_probe(monkeypatch, "truncation", limit=5)
+    _, value = values(algo, *trained(algo, core, 600))
+    assert value.mean() == pytest.approx(1 / (1 - GAMMA), rel=0.1)
+
+
+@both
+@every_core
+@pytest.mark.parametrize("length", [2, 5])
+def test_a_cue_is_recalled_after_some_steps(monkeypatch, algo, core, length):
+    use_probe(monkeypatch, "recall", length=length)
+    trainer, state = trained(algo, core, 800)
+    returns = np.asarray(jax.jit(trainer.evaluate)(state, jax.random.key(1))["episode_return"])
+    if core == "feedforward":
+        assert abs(returns.mean()) < 0.2  # four standard errors of a coin
+    else:
+        assert returns.mean() > 0.95
