@@ -49,7 +49,7 @@ class Config:
     """First seed; the others are seed + 1, seed + 2, ..."""
     num_seeds: int = 1
     """Seeds trained side by side in one program."""
-    total_timesteps: int = 1_000_000
+    total_timesteps: int = 500_000
     """Environment steps a seed, rounded up to whole updates."""
     eval_episodes: int = 32
     """Fresh episodes of every evaluation."""
@@ -106,7 +106,7 @@ class Config:
     # Algorithm
     num_steps: int = 256
     """Steps of every environment between updates."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-4
     """Adam's step size."""
     anneal_learning_rate: bool = False
     """Lower the learning rate linearly to zero over the run."""
@@ -184,6 +184,7 @@ def _tmaze_preset(core: str, **settings: Any) -> dict[str, Any]:
         "env": {"id": "TMaze-v2", "corridor_len": 160},
         "core": CORES[core],
         "total_timesteps": 5_000_000,
+        "learning_rate": 1e-4,
         **settings,
     }
 
@@ -203,6 +204,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "env": {"id": "brax/halfcheetah"},
         "core": CORES["relit"],
         "total_timesteps": 100_000_000,
+        "learning_rate": 1e-4,
         "normalize_observations": True,
         "normalize_rewards": True,
     },

@@ -1,4 +1,4 @@
-"""Returns of a trained agent over fresh episodes, with 95 % confidence intervals.
+"""Returns (and success, where the environment tells) of a trained agent over fresh episodes, with 95 % intervals.
 
     python scripts/evaluate.py runs/NAME
     python scripts/evaluate.py runs/NAME --episodes 1000 --no-deterministic --json
@@ -45,8 +45,13 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(np.arange(config.num_seeds))
     state, keys = jax.device_put((loaded.state, keys), devices.seed_sharding(mesh))
     play = devices.over_seeds(lambda state, key: trainer.evaluate(state, key, deterministic), mesh)
-    returns = np.asarray(jax.jit(play)(state, keys)["episode_return"], float)  # [S, E]
-    by_seed = [{"seed": config.seed + k, **_summary(each)} for k, each in enumerate(returns)]
+    played = jax.device_get(jax.jit(play)(state, keys))
+    measured = {name.removeprefix("episode_"): np.asarray(each, float) for name, each in played.items()}  # [S, E]
+    by_seed = [
+        {"seed": config.seed + k, **_summaries({name: each[k] for name, each in measured.items()})}
+        for k in range(config.num_seeds)
+    ]
+    over_all = {name: each.mean(axis=1) if len(each) > 1 else each[0] for name, each in measured.items()}
     return {
         "run_dir": str(run_dir),
         "algo": loaded.algo,
@@ -57,8 +62,14 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
         "episodes": episodes,
         "deterministic": deterministic,
         "seeds": by_seed,
-        "all": _summary(returns.mean(axis=1)) if len(returns) > 1 else _summary(returns[0]),
+        "all": _summaries(over_all),
     }
+
+
+def _summaries(measured: dict[str, np.ndarray]) -> dict:
+    """Mean and interval of the return, and those of everything else under its name."""
+    others = {name: _summary(values) for name, values in measured.items() if name != "return"}
+    return {**_summary(measured["return"]), **others}
 
 
 def _summary(values: np.ndarray) -> dict:
@@ -66,11 +77,17 @@ def _summary(values: np.ndarray) -> dict:
     return {"mean": mean, "interval": None if np.isnan(half) else [mean - half, mean + half]}
 
 
-def _line(name: str, summary: dict) -> str:
-    interval = summary["interval"]
-    return f"{name:>10}  {summary['mean']:12.3f}" + (
-        f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "  (no interval over one value)"
-    )
+def _table(result: dict, name: str) -> list[str]:
+    """The lines of one measure, a seed each and all of them."""
+    rows = [(f"seed {each['seed']}", each) for each in result["seeds"]]
+    rows += [("all seeds", result["all"])] if len(rows) > 1 else []
+    lines = []
+    for title, summary in rows:
+        values = summary if name == "return" else summary[name]
+        mean, interval = values["mean"], values["interval"]
+        found = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "(no interval over one value)"
+        lines.append(f"{title:>10}  {mean:12.3f}  {found}")
+    return lines
 
 
 def main() -> None:
@@ -97,11 +114,10 @@ def main() -> None:
         return
     policy = "mode of the policy" if args.deterministic else "actions drawn from the policy"
     print(f"{result['algo']}, {result['env']}, {result['core']}, after {result['env_steps']:,} steps a seed")
-    print(f"episode return over {args.episodes} fresh episodes a seed, {policy}; 95 % confidence interval")
-    for each in result["seeds"]:
-        print(_line(f"seed {each['seed']}", each))
-    if len(result["seeds"]) > 1:
-        print(_line("all seeds", result["all"]))
+    print(f"{args.episodes} fresh episodes a seed, {policy}; mean and 95 % confidence interval")
+    others = [name for name in result["all"] if name not in ("mean", "interval")]
+    for name in ["return", *others]:
+        print(f"episode {name}", *_table(result, name), sep="\n")
 
 
 if __name__ == "__main__":
