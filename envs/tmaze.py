@@ -117,7 +117,8 @@ class _TMaze(environment.Environment[EnvState, EnvParams]):
         state = EnvState(time=jnp.int32(0), position=jnp.int32(0), cue=cue)
         return jnp.concatenate([self.first_place(state), jnp.zeros(self.num_distractors)]), state
 
-    def step_env(self, key: jax.Array, state: EnvState, action: jax.Array, params: EnvParams):
+    def step_env(self, key: jax.Array, state: EnvState, action: jax.Array | int, params: EnvParams):
+        action = jnp.asarray(action)
         at_junction = state.position == params.corridor_len - 1
         terminated = at_junction & ((action == UP) | (action == DOWN))
         success = terminated & (action == state.cue)
@@ -213,7 +214,8 @@ class TMazeOurs(environment.Environment[OursState, OursParams]):
         state = OursState(time=jnp.int32(0), x=jnp.int32(0), y=jnp.int32(0), cue=cue)
         return self._observe(noise_key, state, cue, params), state
 
-    def step_env(self, key: jax.Array, state: OursState, action: jax.Array, params: OursParams):
+    def step_env(self, key: jax.Array, state: OursState, action: jax.Array | int, params: OursParams):
+        action = jnp.asarray(action)
         right = (action == OURS_RIGHT).astype(jnp.int32) - (action == OURS_LEFT).astype(jnp.int32)
         up = (action == OURS_UP).astype(jnp.int32) - (action == OURS_DOWN).astype(jnp.int32)
         y = jnp.where(state.x == params.corridor_len, up, 0)
@@ -228,7 +230,7 @@ class TMazeOurs(environment.Environment[OursState, OursParams]):
 
     def _observe(self, key: jax.Array, state: OursState, cue: jax.Array, params: OursParams) -> jax.Array:
         noise = jax.random.randint(key, (), -1, 2)
-        at_junction = (state.x == params.corridor_len).astype(jnp.int32)
+        at_junction = ((state.x == params.corridor_len) & (state.y == 0)).astype(jnp.int32)
         return jnp.stack([state.y, cue, at_junction, noise]).astype(jnp.float32)
 
     @property
