@@ -49,7 +49,7 @@ class Config:
     """First seed; the others are seed + 1, seed + 2, ..."""
     num_seeds: int = 1
     """Seeds trained side by side in one program."""
-    total_timesteps: int = 500_000
+    total_timesteps: int = 1_000_000
     """Environment steps a seed, rounded up to whole updates."""
     eval_episodes: int = 32
     """Fresh episodes of every evaluation."""
@@ -63,7 +63,7 @@ class Config:
     # Environment
     env: dict[str, Any] = field(default_factory=lambda: {"id": "TMaze-v2", "corridor_len": 20})
     """Environment id and its options."""
-    num_envs: int = 8
+    num_envs: int = 16
     """Environments a seed."""
     previous_action_reward: bool = False
     """Append the previous action and reward to the observation."""
@@ -72,12 +72,12 @@ class Config:
     core: dict[str, Any] = field(
         default_factory=lambda: {
             "name": "arelit",
-            "n_layers": 4,
-            "d_model": 128,
-            "d_head": 64,
-            "d_ffc": 128,
-            "n_heads": 4,
-            "eta": 4,
+            "n_layers": 1,
+            "d_model": 32,
+            "d_head": 16,
+            "d_ffc": 32,
+            "n_heads": 2,
+            "eta": 2,
             "r": 2,
         }
     )
@@ -90,9 +90,9 @@ class Config:
     """Their kernel sizes."""
     conv_strides: tuple[int, ...] = (4, 2, 1)
     """Their strides."""
-    actor_hidden: int = 128
+    actor_hidden: int = 32
     """Width of the policy head's hidden layer."""
-    critic_hidden: int = 128
+    critic_hidden: int = 32
     """Width of the value head's hidden layer."""
     head_activation: Literal["tanh", "relu"] = "tanh"
     """Activation of both heads' hidden layers."""
@@ -104,9 +104,9 @@ class Config:
     """Gain of the value head's last layer at the start."""
 
     # Algorithm
-    num_steps: int = 256
+    num_steps: int = 64
     """Steps of every environment between updates."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     """Adam's step size."""
     anneal_learning_rate: bool = False
     """Lower the learning rate linearly to zero over the run."""
@@ -179,12 +179,21 @@ CORES = {
 }
 
 
+PUBLISHED = {
+    "num_envs": 8,
+    "num_steps": 256,
+    "learning_rate": 1e-4,
+    "actor_hidden": 128,
+    "critic_hidden": 128,
+}
+
+
 def _tmaze_preset(core: str, **settings: Any) -> dict[str, Any]:
     return {
         "env": {"id": "TMaze-v2", "corridor_len": 160},
         "core": CORES[core],
         "total_timesteps": 5_000_000,
-        "learning_rate": 1e-4,
+        **PUBLISHED,
         **settings,
     }
 
@@ -204,7 +213,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "env": {"id": "brax/halfcheetah"},
         "core": CORES["relit"],
         "total_timesteps": 100_000_000,
-        "learning_rate": 1e-4,
+        **PUBLISHED,
         "normalize_observations": True,
         "normalize_rewards": True,
     },
