@@ -49,7 +49,7 @@ class Config:
     """First seed; the others are seed + 1, seed + 2, ..."""
     num_seeds: int = 1
     """Seeds trained side by side in one program."""
-    total_timesteps: int = 1_000_000
+    total_timesteps: int = 2_000_000
     """Environment steps a seed, rounded up to whole updates."""
     eval_episodes: int = 32
     """Fresh episodes of every evaluation."""
@@ -120,7 +120,7 @@ class Config:
     """Decay of the lambda-returns."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
-    ent_coef: float = 0.001
+    ent_coef: float = 0.01
     """Weight of the entropy bonus."""
     normalize_observations: bool = False
     """Normalise observations by running statistics."""
@@ -183,6 +183,7 @@ PUBLISHED = {
     "num_envs": 8,
     "num_steps": 256,
     "learning_rate": 1e-4,
+    "ent_coef": 0.001,
     "actor_hidden": 128,
     "critic_hidden": 128,
 }
