@@ -183,6 +183,22 @@ def _require(holds: bool, name: str, value: Any, allowed: str) -> None:
         raise ValueError(f"{name}={value}: must be {allowed}")
 
 
+def _mystery_path_preset(core: dict[str, Any]) -> dict[str, Any]:
+    return {
+        # As published, where the time limit is an end like any other.
+        "env": {"id": "MysteryPath-Grid-Easy-v0", "time_limit_terminates": True},
+        "core": core,
+        "actor_hidden": 256,
+        "critic_hidden": 256,
+        "total_timesteps": 150_000_000,
+        "num_envs": 128,
+        "learning_rate": 2.5e-4,
+        "max_grad_norm": 5.0,
+        "update_epochs": 3,
+        "ent_coef": 3e-4,
+    }
+
+
 def _craftax_preset(core: dict[str, Any]) -> dict[str, Any]:
     return {
         "env": {"id": "craftax/Craftax-Symbolic-v1"},
@@ -209,6 +225,12 @@ GTRXL = {"name": "gtrxl", "n_layers": 4, "d_model": 128, "d_head": 64, "n_heads"
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
+    # The published configurations.
+    "mysterypath-arelit4": _mystery_path_preset(ARELIT | {"eta": 4}),
+    "mysterypath-arelit8": _mystery_path_preset(ARELIT | {"eta": 8}),
+    "mysterypath-gtrxl128": _mystery_path_preset(GTRXL | {"memory_len": 128}),
+    "mysterypath-gtrxl64": _mystery_path_preset(GTRXL | {"memory_len": 64}),
+    "mysterypath-gtrxl32": _mystery_path_preset(GTRXL | {"memory_len": 32}),
     "craftax-arelit": _craftax_preset(ARELIT | {"eta": 8}),
     "craftax-gtrxl128": _craftax_preset(GTRXL | {"memory_len": 128}),
 }
