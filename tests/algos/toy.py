@@ -1,5 +1,8 @@
 """Tiny environments with known answers, for tests of the trainers."""
 
+from contextlib import contextmanager
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -28,11 +31,12 @@ def next_observation(obs):
 class Toy(environment.Environment):
     """A noisy first observation and a chaotic map from each to the next, a time limit, random terminations.
 
-    reward: "constant" (a float), or "action" (the first action).
+    reward: "action" (the first action), or a constant.  num_actions: 0 for continuous actions [1].
+    `episode_success` is reported as 1 in the step that reaches the time limit and as 0.25 in every other.
     """
 
-    def __init__(self, reward="action", obs_size=3, action_size=1):
-        self.reward, self.obs_size, self.action_size = reward, obs_size, action_size
+    def __init__(self, reward="action", obs_size=3, num_actions=0):
+        self.reward, self.obs_size, self.discrete_actions = reward, obs_size, num_actions
 
     @property
     def default_params(self):
@@ -43,19 +47,49 @@ class Toy(environment.Environment):
         return noise, State(time=jnp.int32(0), noise=noise)
 
     def step_env(self, key, state, action, params):
-        noise = next_observation(state.noise)
-        reward = action.reshape(-1)[0] if self.reward == "action" else jnp.float32(self.reward)
+        noise, time = next_observation(state.noise), state.time + 1
+        first_action = action.reshape(-1)[0].astype(jnp.float32)
+        reward = first_action if self.reward == "action" else jnp.float32(self.reward)
         terminated = jax.random.bernoulli(key, params.termination)
-        return noise, State(time=state.time + 1, noise=noise), reward, terminated, {}
+        success = jnp.where(time == params.max_steps_in_episode, 1.0, 0.25)
+        return noise, State(time=time, noise=noise), reward, terminated, {"episode_success": success}
 
     def action_space(self, params):
-        return spaces.Box(-1.0, 1.0, (self.action_size,))
+        if self.discrete_actions:
+            return spaces.Discrete(self.discrete_actions)
+        return spaces.Box(-1.0, 1.0, (1,))
 
     def observation_space(self, params):
         return spaces.Box(-jnp.inf, jnp.inf, (self.obs_size,))
 
 
-def use_toy(monkeypatch, reward="action", max_steps=10, termination=0.0, **sizes):
-    """Make every envs.make return a Toy."""
-    params = Params(max_steps_in_episode=max_steps, termination=termination)
-    monkeypatch.setattr(envs, "make", lambda env_id, **options: (Toy(reward, **sizes), params))
+class ImageToy(Toy):
+    """A Toy whose observations are images of noise [height, width, channels], of bytes or of floats in [0, 1]."""
+
+    def __init__(self, shape, dtype=jnp.uint8, num_actions=3):
+        super().__init__(num_actions=num_actions)
+        self.shape, self.dtype = shape, dtype
+
+    def see(self, state):
+        key = jax.random.key(jax.lax.bitcast_convert_type(state.noise[0], jnp.uint32))
+        if self.dtype == jnp.uint8:
+            return jax.random.bits(key, self.shape, jnp.uint8)
+        return jax.random.uniform(key, self.shape, self.dtype)
+
+    def reset_env(self, key, params):
+        _, state = super().reset_env(key, params)
+        return self.see(state), state
+
+    def step_env(self, key, state, action, params):
+        _, state, *rest = super().step_env(key, state, action, params)
+        return self.see(state), state, *rest
+
+    def observation_space(self, params):
+        return spaces.Box(0, 255 if self.dtype == jnp.uint8 else 1, self.shape, self.dtype)
+
+
+@contextmanager
+def environment_is(env, **params):
+    """Every envs.make returns env, whatever it is asked for; params: fields of Params."""
+    with mock.patch.object(envs, "make", lambda env_id, **options: (env, Params(**params))):
+        yield

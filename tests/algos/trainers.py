@@ -1,0 +1,153 @@
+"""The trainers in one table, and small runs of them that several tests look at.
+
+What a case builds is cached for the file that asks for it: most of the time of these tests goes into compiling.
+"""
+
+import functools
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import pytest
+
+import networks
+from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
+from tests.algos.toy import Toy, environment_is
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trainer and the kind of actions it is tested with."""
+
+    name: str
+    module: ModuleType
+    num_actions: int  # 0: continuous
+
+    @property
+    def is_ppo(self) -> bool:
+        return "sequence_length" in self.field_names
+
+    @property
+    def field_names(self) -> list[str]:
+        return [field.name for field in fields(self.module.Config)]
+
+    @property
+    def env_id(self) -> str:
+        """A small real environment with this kind of actions."""
+        return "gymnax/CartPole-v1" if self.num_actions else "gymnax/Pendulum-v1"
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("ppo_continuous", ppo_arelit_continuous, 0),
+        Case("ppo_discrete", ppo_arelit, 3),
+        Case("a2c_discrete", a2c_arelit, 3),
+        Case("a2c_continuous", a2c_arelit, 0),
+    )
+}
+MODULES = {module.__name__.split(".")[-1]: module for module in (ppo_arelit_continuous, ppo_arelit, a2c_arelit)}
+
+
+def cases(*names: str):
+    """Parametrise a test over these cases; none given: over all."""
+    names = names or tuple(CASES)
+    return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
+
+
+def cases_and_cores(*names: str):
+    """Parametrise a test over these cases: the first with every core, the others with one of each kind of memory.
+
+    How a trainer hands a core its memory and resets does not depend on which core it is.
+    """
+    pairs = [(names[0], core) for core in networks.CORES]
+    pairs += [(name, core) for name in names[1:] for core in ("arelit", "gtrxl", "gru")]
+    values = [pytest.param(CASES[name], core, id=f"{name}-{core}") for name, core in pairs]
+    return pytest.mark.parametrize(("case", "core"), values)
+
+
+def small_core(name: str) -> dict[str, Any]:
+    """Small hyperparameters of any registered core."""
+    small = {key: min(value, 4) for key, value in networks.hyperparameters(name).items() if type(value) is int}
+    return {"name": name, **small, "n_layers": 1, "d_model": 16}
+
+
+def small_config(module: ModuleType, **settings: Any):
+    """A Config small enough to compile and run in a second; A2C leaves out what it does not have."""
+    defaults = dict(
+        num_envs=4,
+        num_steps=16,
+        total_timesteps=4 * 16 * 3,
+        eval_episodes=3,
+        actor_hidden=16,
+        critic_hidden=16,
+        core=small_core("feedforward"),
+        normalize_observations=True,
+        normalize_rewards=True,
+    )
+    of_ppo = dict(sequence_length=8, num_minibatches=2, update_epochs=2)
+    if "sequence_length" in (field.name for field in fields(module.Config)):
+        defaults |= of_ppo
+    return module.Config(**defaults | settings)
+
+
+class Built(NamedTuple):
+    """A trainer with its functions compiled on first use."""
+
+    trainer: Any
+    init: Any
+    update: Any
+    collect: Any  # (state, key) -> (state, batch, last value), whichever the algorithm
+    evaluate: Any
+    act: Any
+    train: Any
+
+
+def compiled(trainer) -> Built:
+    def collect(state, key):
+        state, batch, *_, last_value = trainer.collect(state, key)
+        return state, batch, last_value
+
+    return Built(
+        trainer=trainer,
+        init=jax.jit(trainer.init),
+        update=jax.jit(trainer.update),
+        collect=jax.jit(collect),
+        evaluate=jax.jit(trainer.evaluate, static_argnums=2),
+        act=jax.jit(trainer.act),
+        train=jax.jit(trainer.train),
+    )
+
+
+@functools.cache
+def on_toy(
+    case: Case, reward: float | str = "action", max_steps=10, termination=0.0, core="feedforward", **settings
+) -> Built:
+    """The case's trainer on a Toy."""
+    with environment_is(
+        Toy(reward, num_actions=case.num_actions), max_steps_in_episode=max_steps, termination=termination
+    ):
+        return compiled(case.module.make_train(small_config(case.module, core=small_core(core), **settings)))
+
+
+@functools.cache
+def trained(case: Case, **settings):
+    """(built, state, metrics) after the whole run from seed 0."""
+    built = on_toy(case, **settings)
+    return built, *built.train(jax.random.key(0))
+
+
+def leaves(state) -> list[jax.Array]:
+    """The arrays of a state, its key as plain numbers."""
+    return jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))
+
+
+def set_last_layers(params: Any, head: str, **biases: Any) -> Any:
+    """params in which these outputs of a head are constants: the last kernel is 0, the bias as given."""
+    params = jax.tree.map(lambda x: x, params)  # copies the dictionaries, not the arrays
+    for name, bias in biases.items():
+        layer = params["params"][head][name]["Dense_1"]
+        layer["kernel"] = 0 * layer["kernel"]
+        layer["bias"] = 0 * layer["bias"] + bias
+    return params
