@@ -114,10 +114,11 @@ def attention(
     )
     flat_carry = jax.tree.map(lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]), carry, LayerCarry(2, 2, 1))
 
-    run_chunk = functools.partial(
-        _attend_chunk, multiplicity=jnp.asarray(multiplicity, dtype), scale=2.0 * r, form=form
-    )
-    if length <= CHUNK_LENGTH[form]:
+    constants = {"multiplicity": jnp.asarray(multiplicity, dtype), "scale": 2.0 * r}
+    run_chunk = functools.partial(_attend_chunk, **constants, form=form)
+    if length == 1:
+        flat_carry, outputs = _attend_step(flat_carry, jax.tree.map(lambda x: x[0], inputs), **constants)
+    elif length <= CHUNK_LENGTH[form]:
         flat_carry, outputs = run_chunk(flat_carry, inputs)
     else:
         # Steps of zero features with keep = 1 leave the carry as it is.
@@ -153,6 +154,38 @@ def _attend_chunk(carry, inputs, *, multiplicity, scale, form):
     numerator = jnp.sum(value * (multiplicity * overlap)[..., None], axis=-2)  # [T, N, d_head]
     denominator = scale * jnp.sum(norm * query, axis=-1) + EPSILON  # [T, N]
     return LayerCarry(key=key[-1], value=value[-1], norm=norm[-1]), numerator / denominator[..., None]
+
+
+def _attend_step(carry, inputs, *, multiplicity, scale):
+    """A chunk of one step, on [N, ...] arrays.
+
+    The same as `_attend_chunk`, twice as fast: without the time axis there is room to keep eta and d_head apart,
+    and XLA's CPU backend vectorises the outer products only if they are not flattened.
+    """
+    features, keep, cosine = inputs  # [N, ...], [N, 1], [N, m]
+    apart = (features.key_expansion.shape[-1], features.key.shape[-1])  # eta, d_head
+
+    def expand(vector, expansion):  # the outer product: [N, eta, d_head]
+        return expansion[..., :, None] * vector[..., None, :]
+
+    query = expand(features.query, features.query_expansion)
+    gamma = expand(features.gamma, features.gamma_expansion)
+    key_update = gamma * expand(features.key, features.key_expansion)
+    key_decay = keep[..., None] * (1 - gamma)
+    value_update = (features.beta * features.value)[:, None]  # [N, 1, d_head]
+    value_decay = (keep * (1 - features.beta))[:, None]
+    cosine = cosine[..., None]  # [N, m, 1]
+
+    norm = key_decay * carry.norm.reshape(-1, *apart) + key_update
+    key = carry.key.reshape(*carry.key.shape[:2], *apart)
+    key = key_decay[:, None] * key + cosine[..., None] * key_update[:, None]  # [N, m, eta, d_head]
+    value = value_decay * carry.value + cosine * value_update  # [N, m, d_head]
+
+    overlap = jnp.sum(key * query[:, None], axis=(-2, -1))  # K^i . q: [N, m]
+    numerator = jnp.sum(value * (multiplicity * overlap)[..., None], axis=-2)  # [N, d_head]
+    denominator = scale * jnp.sum(norm * query, axis=(-2, -1)) + EPSILON  # [N]
+    carry = LayerCarry(key=key.reshape(carry.key.shape), value=value, norm=norm.reshape(carry.norm.shape))
+    return carry, (numerator / denominator[..., None])[None]
 
 
 class Block(nn.Module):
