@@ -114,11 +114,21 @@ def test_an_update_is_one_gradient_step_on_lambda_returns(case):
     assert float(changed[0]) == pytest.approx(1e-3, rel=1e-3)  # Adam's first step: the learning rate, upwards
 
 
-def test_the_published_halfcheetah_configuration_trains():
-    """Its core, heads and normalisation as they are; fewer environments and steps."""
+def small_halfcheetah():
+    """The published configuration, its core, heads and normalisation as they are; fewer environments and steps."""
     sizes = dict(num_envs=2, num_steps=4, total_timesteps=8)
-    config = a2c_arelit.Config(**a2c_arelit.PRESETS["halfcheetah-relit"] | sizes)
-    state, metrics = jax.jit(a2c_arelit.make_train(config).train)(jax.random.key(0))
+    return a2c_arelit.make_train(a2c_arelit.Config(**a2c_arelit.PRESETS["halfcheetah-relit"] | sizes)).train
+
+
+def test_the_published_halfcheetah_configuration_fits_together():
+    """Traced only: compiling the simulator takes longer than all other tests of A2C."""
+    state, metrics = jax.eval_shape(small_halfcheetah(), jax.random.key(0))
+    assert state.obs.shape == (2, 17) and metrics["loss"].shape == (1,)
+
+
+@pytest.mark.slow
+def test_the_published_halfcheetah_configuration_trains():
+    state, metrics = jax.jit(small_halfcheetah())(jax.random.key(0))
     for name, value in metrics.items():
         assert np.isfinite(value).all(), name
     assert metrics["grad_norm"][0] > 0 and state.obs_statistics.count == 8
