@@ -17,7 +17,7 @@ from envs.wrappers import PreviousActionReward
 __all__ = ["ENV_IDS", "PreviousActionReward", "VectorEnv", "VectorState", "make", "options"]
 
 # Importing one of these must stay cheap: heavy dependencies (brax) are imported when an environment is made.
-_MODULES = ("envs.brax_tasks", "envs.gymnax_tasks", "envs.tmaze", "envs.craftax_tasks")
+_MODULES = ("envs.brax_tasks", "envs.gymnax_tasks", "envs.tmaze", "envs.craftax_tasks", "envs.mystery_path")
 _MODULE_OF = {env_id: module for module in map(importlib.import_module, _MODULES) for env_id in module.IDS}
 
 ENV_IDS: tuple[str, ...] = tuple(_MODULE_OF)

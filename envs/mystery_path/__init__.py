@@ -1,0 +1,103 @@
+"""Mystery Path (Memory Gym, arXiv 2309.17207): find a hidden path by falling off it, and remember it.
+
+Ids `MysteryPath-v0` (moves of 3 pixels in eight directions, 512 steps), `MysteryPath-Grid-v0` (turns and moves by
+cells, 128 steps), and `-Easy` before the version: origin and goal are shown and every new cell of the path pays 0.1.
+Rules, pixels and the law of the paths are those of Memory Gym 1.0.2.
+
+A step off the path shows the agent beside it (with a red cross, if visual_feedback), and the next step, whatever
+its action, puts it back on the origin. Reaching the goal ends the episode and pays reward_goal. Every cell of the
+path but origin and goal pays reward_path_progress once an episode.
+
+Observations: "frame", uint8 [84, 84, 3] in the original's order [x, y, rgb] (divide by 255: Memory Gym 1.0.0 gave
+floats up to 1); "symbolic" (Grid), bool [7, 7, 7] = [x, y, plane]: the same information, one plane each for origin,
+goal, the agent facing up, left, down, right, and the cross.
+
+Differences from the original: the time limit is a truncation unless `time_limit_terminates`; the two actions of
+MysteryPath are one of nine, a = 3 * horizontal + vertical. `info` holds `episode_success`, 1 where a step reaches
+the goal, and `episode_fails`, the falls so far.
+
+Resets: `reset_env` runs the whole generator, about 10 us a layout where many are drawn at once. `envs.VectorEnv`
+draws a bank of `pool_size` start states once a rollout, and a step only takes the next one. Every layout of the bank
+is an independent draw of the generator and is used once, unless more than `pool_size` episodes end in a rollout:
+then the bank is used again from its beginning. Repeats come from the law itself: two draws are the same layout with
+probability 3.75e-4, so among 1,000 layouts there are about 190 pairs of equals, and 400,000 draws have 48,732
+different ones. The law is learnable: returns on new draws are no proof of memory beyond that.
+"""
+
+import math
+from typing import Any
+
+from envs.checks import check_choice
+from envs.mystery_path.environment import EnvParams, EnvState, MysteryPath, MysteryPathGrid
+from envs.mystery_path.generator import Layout
+
+__all__ = ["IDS", "EnvParams", "EnvState", "Layout", "MysteryPath", "MysteryPathGrid", "make", "options"]
+
+IDS = ("MysteryPath-v0", "MysteryPath-Easy-v0", "MysteryPath-Grid-v0", "MysteryPath-Grid-Easy-v0")
+AGENT_SCALE = 0.25
+_FARTHEST = 84  # pixels; a longer step ends at the border too
+
+
+def options(env_id: str) -> dict[str, Any]:
+    """The original's reset parameters, `observation` and `time_limit_terminates`.
+
+    max_steps: 0 or less for no limit. cardinal_origin_choice: sides the origin's is drawn from, 0 left, 1 right,
+    2 top, 3 bottom. agent_scale: in Grid accepted and without effect, as in the original.
+    """
+    easy, grid = "-Easy-" in env_id, _is_grid(env_id)
+    speed = {} if grid else {"agent_speed": 3.0}
+    return {
+        "max_steps": 128 if grid else 512,
+        "agent_scale": AGENT_SCALE,
+        **speed,
+        "cardinal_origin_choice": [0, 1, 2, 3],
+        "show_origin": easy,
+        "show_goal": easy,
+        "visual_feedback": True,
+        "reward_goal": 1.0,
+        "reward_fall_off": 0.0,
+        "reward_path_progress": 0.0 if grid and not easy else 0.1,
+        "reward_step": 0.0,
+        "observation": "frame",
+        "time_limit_terminates": False,
+    }
+
+
+def make(env_id: str, **options: Any):
+    """Builds a Mystery Path; see `envs.make`.
+
+    Raises:
+        ValueError: an option the environment cannot take.
+    """
+    check_choice(
+        "env.observation", options["observation"], ("frame", "symbolic") if _is_grid(env_id) else ("frame",)
+    )
+    sides = options["cardinal_origin_choice"]
+    if not sides or any(type(side) is not int or not 0 <= side <= 3 for side in sides):
+        allowed = "must be a list of one or more of 0 (left), 1 (right), 2 (top), 3 (bottom)"
+        raise ValueError(f"env.cardinal_origin_choice={sides!r}: {allowed}")
+    if not _is_grid(env_id) and options["agent_scale"] != AGENT_SCALE:
+        raise ValueError(f"env.agent_scale={options['agent_scale']!r}: must be {AGENT_SCALE} in {env_id}")
+    env = (MysteryPathGrid if _is_grid(env_id) else MysteryPath)(env_id, options["observation"])
+    return env, params(env_id, options)
+
+
+def params(env_id: str, options: dict[str, Any]) -> EnvParams:
+    """Parameters of an environment from all of its options."""
+    same = set(EnvParams.__dataclass_fields__) & set(options)
+    straight, diagonal = _steps(options.get("agent_speed", 0.0))
+    values = {name: options[name] for name in same} | {
+        "cardinal_origin_choice": tuple(options["cardinal_origin_choice"]),
+        "max_steps_in_episode": options["max_steps"],
+    }
+    return EnvParams(**values, straight_step=straight, diagonal_step=diagonal)
+
+
+def _steps(speed: float) -> tuple[int, int]:
+    """Pixels a straight and a diagonal step move each coordinate by: cut to integers, as the original does."""
+    steps = (int(speed), int(speed * math.sqrt(0.5)))
+    return tuple(max(-_FARTHEST, min(step, _FARTHEST)) for step in steps)
+
+
+def _is_grid(env_id: str) -> bool:
+    return "-Grid-" in env_id

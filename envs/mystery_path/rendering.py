@@ -1,0 +1,216 @@
+"""Pictures of Mystery Path, pixel for pixel those of Memory Gym 1.0.2."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TILE = 12  # pixels
+SCREEN = 84
+MIN_CENTRE, MAX_CENTRE = 6, 78
+
+_COLOURS = {"o": (250, 204, 153), "#": (50, 50, 50), "X": (255, 0, 0)}
+_TRANSPARENT = 1  # a value that no channel of a colour has
+
+# The agent in picture order (rows y, columns x), upper left corner at its centre - 8: o body, # hand, . transparent.
+# Shapes of Memory Gym, MIT licence, (c) 2022 Marco Pleines. The upright ones are turns of the first by 90 degrees,
+# the diagonal ones are not turns of each other.
+_AGENT_0 = """
+...............
+...............
+...##.oooo.##..
+..####oooo####.
+..####oooo####.
+...##oooooo##..
+..oooooooooooo.
+..oooooooooooo.
+..oooooooooooo.
+..oooooooooooo.
+...oooooooooo..
+....oooooooo...
+.....oooooo....
+......oooo.....
+...............
+"""
+_AGENT_45 = """
+......##.......
+.....####......
+.....####o.....
+.....o##ooo....
+....oooooooo...
+...oooooooooo..
+.##ooooooooooo.
+####oooooooooo.
+####oooooooooo.
+.##ooooooooooo.
+...oooooooooo..
+....oooooooo...
+.....oooooo....
+......oooo.....
+...............
+"""
+_AGENT_135 = """
+...............
+...............
+......oooo.....
+.....oooooo....
+....oooooooo...
+...oooooooooo..
+.##ooooooooooo.
+####oooooooooo.
+####oooooooooo.
+.##ooooooooooo.
+...oooooooooo..
+....ooo##ooo...
+.....o####o....
+......####.....
+.......##......
+"""
+_AGENT_225 = """
+...............
+...............
+......oooo.....
+.....oooooo....
+....oooooooo...
+...oooooooooo..
+..oooooooooo##.
+..ooooooooo####
+..ooooooooo####
+..oooooooooo##.
+...oooooooooo..
+....ooo##ooo...
+.....o####o....
+......####.....
+.......##......
+"""
+_AGENT_315 = """
+.......##......
+......####.....
+......####.....
+.....oo##oo....
+....oooooooo...
+...oooooooooo..
+..oooooooooo##.
+..ooooooooo####
+..ooooooooo####
+..oooooooooo##.
+...oooooooooo..
+....oooooooo...
+.....oooooo....
+......oooo.....
+...............
+"""
+# Upper left corner at the agent's centre - 5.
+_CROSS = """
+XX......XX
+XXX....XXX
+.XXX..XXX.
+..XXXXXX..
+...XXXX...
+...XXXX...
+..XXXXXX..
+.XXX..XXX.
+XXX....XXX
+XX......XX
+"""
+
+
+def _pixels(drawing: str) -> np.ndarray:
+    """A drawing as uint8 [x, y, rgb]."""
+    rows = [[_COLOURS.get(letter, (_TRANSPARENT,) * 3) for letter in line] for line in drawing.split()]
+    return np.array(rows, np.uint8).swapaxes(0, 1)
+
+
+def _sprites() -> np.ndarray:
+    """The agent facing 0, 45, .., 315 degrees to the left of up, without and with the cross: [8, 2, x, y, rgb]."""
+    upright = _pixels(_AGENT_0)
+    plain = [np.rot90(upright, turns, (1, 0)) for turns in range(4)]
+    diagonal = [_pixels(drawing) for drawing in (_AGENT_45, _AGENT_135, _AGENT_225, _AGENT_315)]
+    plain = np.stack([each for pair in zip(plain, diagonal, strict=True) for each in pair])
+    cross = _pixels(_CROSS)
+    crossed = plain.copy()
+    inside = crossed[:, 3 : 3 + len(cross), 3 : 3 + len(cross)]
+    inside[:] = np.where(cross == _TRANSPARENT, inside, cross)
+    return np.stack([plain, crossed], 1)
+
+
+SPRITES = _sprites()
+SPRITE = SPRITES.shape[2]
+_OFFSET = 8  # from the upper left corner of a sprite to the agent's centre
+
+# A frame [x, y, rgb] is 84 rows, one for each x, of 84 * 3 bytes. Each is a piece of a row of a table: the sprite's
+# row in the middle of a long transparent one, from which a window is cut, over a row of the background. Cutting
+# rows out of tables is what XLA's CPU backend does fastest; a patch written into the background is 15 times slower.
+_BEFORE = MAX_CENTRE - _OFFSET  # transparent pixels before the sprite's
+
+
+def _sprite_rows() -> np.ndarray:
+    """[8 * 2 * (SPRITE + 1), bytes]; the last row of each sprite is transparent."""
+    rows = np.full((8, 2, SPRITE + 1, SCREEN + MAX_CENTRE - MIN_CENTRE, 3), _TRANSPARENT, np.uint8)
+    rows[:, :, :SPRITE, _BEFORE : _BEFORE + SPRITE] = SPRITES
+    return rows.reshape(8 * 2 * (SPRITE + 1), -1)
+
+
+def _background_rows() -> np.ndarray:
+    """[8 * 8, bytes]: 8 * (the origin's tile, 7: none) + (the goal's tile, 7: none)."""
+    rows = np.zeros((8, 8, SCREEN, 3), np.uint8)
+    for tile in range(SCREEN // TILE):
+        inside = slice(TILE * tile, TILE * (tile + 1))
+        rows[tile, :, inside, 2] = 255
+        rows[:, tile, inside, 1] = 255
+    return rows.reshape(8 * 8, -1)
+
+
+_SPRITE_ROWS, _BACKGROUND_ROWS = _sprite_rows(), _background_rows()
+_PIXELS = np.arange(SCREEN, dtype=np.int32)
+
+
+def frame(x, y, heading, cross, origin, goal, show_origin, show_goal) -> jax.Array:
+    """The observation of the original, uint8 [84, 84, 3] in its order [x, y, rgb]: the transpose of a picture.
+
+    Args:
+        x, y: the agent's centre in pixels, 6 to 78.
+        heading: eighths of a turn to the left of up, 0 to 7.
+        cross: whether the red cross is drawn on the agent.
+        origin, goal: cell ids.
+        show_origin, show_goal: whether their tiles are drawn.
+    """
+    row = _PIXELS - x + _OFFSET  # [84], of the sprite
+    row = jnp.where((row >= 0) & (row < SPRITE), row, SPRITE)
+    row += (heading * 2 + cross) * (SPRITE + 1)
+    start = 3 * (MAX_CENTRE - y)
+    cut = jax.vmap(lambda row: jax.lax.dynamic_slice(jnp.asarray(_SPRITE_ROWS), (row, start), (1, 3 * SCREEN))[0])
+    sprite = cut(row)  # [84, 84 * 3]
+    column = _PIXELS // TILE
+    origin_tile = jnp.where((column == origin // 7) & show_origin, origin % 7, 7)
+    goal_tile = jnp.where((column == goal // 7) & show_goal, goal % 7, 7)
+    background = jnp.asarray(_BACKGROUND_ROWS)[8 * origin_tile + goal_tile]
+    return jnp.where(sprite == _TRANSPARENT, background, sprite).reshape(SCREEN, SCREEN, 3)
+
+
+_SCALE = 5
+_UNSEEN_PATH, _VISITED_PATH = 45, 90  # grey
+
+
+def picture(observed: np.ndarray, path: np.ndarray, visited: np.ndarray, origin: int, goal: int) -> np.ndarray:
+    """A frame for people: upscaled, in picture order, with the hidden path, origin and goal in dim colours.
+
+    Args:
+        observed: what the agent sees, uint8 [84, 84, 3] in the order [x, y, rgb].
+        path, visited: bool [49].
+        origin, goal: cell ids.
+
+    Returns:
+        uint8 [420, 420, 3] in the order [y, x, rgb]. Path cells are dark grey, those that have paid their reward
+        lighter, origin and goal dark blue and dark green where the agent does not see them; lines part the cells.
+    """
+    tiles = np.zeros((49, 3), np.uint8)
+    tiles[path] = _UNSEEN_PATH
+    tiles[visited] = _VISITED_PATH
+    tiles[origin], tiles[goal] = (0, 0, 120), (0, 120, 0)
+    hidden = tiles.reshape(7, 7, 3).repeat(TILE, 0).repeat(TILE, 1)
+    pixels = np.where(observed.any(-1, keepdims=True), observed, hidden).swapaxes(0, 1)
+    pixels = pixels.repeat(_SCALE, 0).repeat(_SCALE, 1)
+    lines = TILE * _SCALE * np.arange(1, 7)
+    for index in (lines, (slice(None), lines)):
+        pixels[index] = np.maximum(pixels[index], 25)
+    return pixels
