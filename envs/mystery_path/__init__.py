@@ -1,27 +1,30 @@
 """Mystery Path (Memory Gym, arXiv 2309.17207): find a hidden path by falling off it, and remember it.
 
-Ids `MysteryPath-v0` (moves of 3 pixels in eight directions, 512 steps), `MysteryPath-Grid-v0` (turns and moves by
-cells, 128 steps), and `-Easy` before the version: origin and goal are shown and every new cell of the path pays 0.1.
-Rules, pixels and the law of the paths are those of Memory Gym 1.0.2.
+Ids `MysteryPath-v0` (moves of 3 pixels in eight directions, 512 steps), `MysteryPath-Grid-v0` (turns and
+moves by cells, 128 steps), and `-Easy` before the version: origin and goal are shown and every new cell of
+the path pays 0.1. Rules, pixels and the law of the paths are those of Memory Gym 1.0.2.
 
-A step off the path shows the agent beside it (with a red cross, if visual_feedback), and the next step, whatever
-its action, puts it back on the origin. Reaching the goal ends the episode and pays reward_goal. Every cell of the
-path but origin and goal pays reward_path_progress once an episode.
+A step off the path shows the agent beside it (with a red cross, if visual_feedback), and the next step,
+whatever its action, puts it back on the origin. Reaching the goal ends the episode and pays reward_goal.
+Every cell of the path but origin and goal pays reward_path_progress once an episode.
 
-Observations: "frame", uint8 [84, 84, 3] in the original's order [x, y, rgb] (divide by 255: Memory Gym 1.0.0 gave
-floats up to 1); "symbolic" (Grid), bool [7, 7, 7] = [x, y, plane]: the same information, one plane each for origin,
-goal, the agent facing up, left, down, right, and the cross.
+Observations: "frame", uint8 [84, 84, 3] in the original's order [x, y, rgb], the transpose of a picture
+(divide by 255: Memory Gym 1.0.0 gave floats up to 1); "symbolic" (Grid), bool [7, 7, 7] = [x, y, plane]: the
+same information, one plane each for origin, goal, the agent facing up, left, down, right, and the cross.
 
-Differences from the original: the time limit is a truncation unless `time_limit_terminates`; the two actions of
-MysteryPath are one of nine, a = 3 * horizontal + vertical. `info` holds `episode_success`, 1 where a step reaches
-the goal, and `episode_fails`, the falls so far.
+Differences from the original: the time limit is a truncation unless `time_limit_terminates`; the two actions
+of MysteryPath are one of nine, a = 3 * horizontal + vertical. `info` holds `episode_success`, 1 where a step
+reaches the goal, and `episode_fails`, the falls so far.
 
-Resets: `reset_env` runs the whole generator, about 10 us a layout where many are drawn at once. `envs.VectorEnv`
-draws a bank of `pool_size` start states once a rollout, and a step only takes the next one. Every layout of the bank
-is an independent draw of the generator and is used once, unless more than `pool_size` episodes end in a rollout:
-then the bank is used again from its beginning. Repeats come from the law itself: two draws are the same layout with
-probability 3.75e-4, so among 1,000 layouts there are about 190 pairs of equals, and 400,000 draws have 48,732
-different ones. The law is learnable: returns on new draws are no proof of memory beyond that.
+Resets: `reset_env` runs the whole generator, about 10 us a layout where many are drawn at once.
+`envs.VectorEnv` draws a bank of `pool_size` start states once a rollout, and a step only takes the next one.
+Every layout of the bank is an independent draw of the generator and is used once, unless more than
+`pool_size` episodes end in a rollout: then the bank is used again from its beginning. A bank of frames takes
+21 kB a start. The other repeats are of the law itself: two draws are the same layout with probability
+3.75e-4, so there are about 190 equal pairs among 1,000 draws, and 400,000 draws hold 48,732 different
+layouts. A policy can learn this law by heart: a return on new layouts above that of a policy without memory
+is what speaks for memory. gymnax's own `env.step` generates a layout in every step instead: exact too, slow,
+good for tests.
 """
 
 import math

@@ -2,13 +2,13 @@
 
 Cell (x, y), x to the right and y down, has the id 7 x + y; every array [49] is in this order.
 
-Walls are drawn at random, then a path around them is searched with random step costs. The search is Memory Gym's,
-which is not A* in three respects, and the law of the paths depends on them: the next node is the first of the open
-list that is better than its head, not the best; a cheaper way to an open node changes its parent, but not its cost;
-and the estimate is the Euclidean distance.
+Walls are drawn at random, then a path around them is searched with random step costs. The search is Memory
+Gym's, which is not A* in two respects that the law of the paths depends on: the next node is the first of the
+open list that is better than its head, not the best; and a cheaper way to an open node changes its parent,
+but not its cost.
 
-The search is a loop over whole-grid integer operations without any gather or scatter in memory order, which is
-what vectorises when many layouts are drawn at once.
+Every iteration of the search is a few integer operations on the whole grid, without gather or scatter: that
+is what vectorises where many layouts are drawn at once.
 """
 
 from typing import NamedTuple
@@ -60,16 +60,16 @@ _STRIDE = SIZE + 1
 _PADDED = SIZE * _STRIDE
 _X, _Y = np.divmod(np.arange(_PADDED, dtype=np.int32), _STRIDE)
 
-# An open node is one integer: [order of insertion, 6 bits][cell, 6 bits][f, 18 bits], so that the least is the head
-# of the list. f is in units of 1/512: of two different sums of a cost and a distance on this grid the difference
-# is at least 0.0025, more than both rounding errors together, so the order is that of real numbers.
+# An open node is one integer: [order of insertion, 6 bits][cell, 6 bits][f, 18 bits], so that the least is
+# the head of the list. f is cost + distance in units of 1/512: two different ones are at least 0.0025 apart
+# on this grid, more than both rounding errors together, and equal ones stay equal, so the order is that of
+# real numbers.
 _F_BITS, _CELL_BITS = 18, 6
 _F_UNIT = 512
 _F_MASK = (1 << _F_BITS) - 1
 _NOT_OPEN = np.int32(2**31 - 1)
-_DISTANCE = np.rint(_F_UNIT * np.sqrt(np.arange(2 * (SIZE - 1) ** 2 + 1))).astype(
-    np.int32
-)  # of a squared distance
+_SQUARES = np.arange(2 * (SIZE - 1) ** 2 + 1)
+_DISTANCE = np.rint(_F_UNIT * np.sqrt(_SQUARES)).astype(np.int32)  # of a squared distance
 
 
 def find_path(origin: jax.Array, goal: jax.Array, walls: jax.Array, noise: jax.Array) -> Search:
@@ -114,7 +114,7 @@ def find_path(origin: jax.Array, goal: jax.Array, walls: jax.Array, noise: jax.A
         g = g + ((cost >> shift) & 15)  # [56]
         is_open = nodes.key != _NOT_OPEN
         new = looked_at & ~is_open
-        # Number of new nodes before this one: shift / 4 is the direction's place in the order.
+        # Which directions have new nodes, and how many come before each: shift / 4 is its place in the order.
         bits = jnp.sum(jnp.where(new, 1 << (shift >> 2), 0))
         before = jnp.zeros_like(cells)
         for k in range(3):
