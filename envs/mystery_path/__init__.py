@@ -81,12 +81,11 @@ def make(env_id: str, **options: Any):
         raise ValueError(f"env.cardinal_origin_choice={sides!r}: {allowed}")
     if not _is_grid(env_id) and options["agent_scale"] != AGENT_SCALE:
         raise ValueError(f"env.agent_scale={options['agent_scale']!r}: must be {AGENT_SCALE} in {env_id}")
-    env = (MysteryPathGrid if _is_grid(env_id) else MysteryPath)(env_id, options["observation"])
-    return env, params(env_id, options)
+    cls = MysteryPathGrid if _is_grid(env_id) else MysteryPath
+    return cls(env_id, _params(_defaults(env_id)), options["observation"]), _params(options)
 
 
-def params(env_id: str, options: dict[str, Any]) -> EnvParams:
-    """Parameters of an environment from all of its options."""
+def _params(options: dict[str, Any]) -> EnvParams:
     same = set(EnvParams.__dataclass_fields__) & set(options)
     straight, diagonal = _steps(options.get("agent_speed", 0.0))
     values = {name: options[name] for name in same} | {
@@ -100,6 +99,9 @@ def _steps(speed: float) -> tuple[int, int]:
     """Pixels a straight and a diagonal step move each coordinate by: cut to integers, as the original does."""
     steps = (int(speed), int(speed * math.sqrt(0.5)))
     return tuple(max(-_FARTHEST, min(step, _FARTHEST)) for step in steps)
+
+
+_defaults = options  # under a name that `make` does not use for its own
 
 
 def _is_grid(env_id: str) -> bool:

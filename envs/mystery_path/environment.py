@@ -120,25 +120,24 @@ class MysteryPath(environment.Environment[EnvState, EnvParams]):
     """Moves in eight directions by pixels. Action a: a // 3 none, left, right; a % 3 none, up, down.
 
     Args:
-        env_id: its name.
+        name: its id.
+        default_params: those of this id.
         observation: "frame".
     """
 
     num_actions = 9
 
-    def __init__(self, env_id: str = "MysteryPath-v0", observation: str = "frame"):
+    def __init__(self, name: str, default_params: EnvParams, observation: str = "frame"):
         super().__init__()
-        self.env_id, self.observation = env_id, observation
+        self._name, self._default_params, self.observation = name, default_params, observation
 
     @property
     def name(self) -> str:
-        return self.env_id
+        return self._name
 
     @property
     def default_params(self) -> EnvParams:
-        from envs import mystery_path
-
-        return mystery_path.params(self.env_id, mystery_path.options(self.env_id))
+        return self._default_params
 
     def move(self, state: EnvState, action: jax.Array, params: EnvParams) -> tuple[jax.Array, ...]:
         """(x, y, heading) after an action on the path."""
@@ -281,15 +280,10 @@ _ORIGIN_PLANES, _GOAL_PLANES, _AGENT_PLANES = _end_planes(0), _end_planes(1), _a
 class MysteryPathGrid(MysteryPath):
     """Moves by cells. Actions: 0 nothing, 1 a quarter turn to the left, 2 to the right, 3 one cell forward.
 
-    Args:
-        env_id: its name.
-        observation: "frame" or "symbolic".
+    The observation may also be "symbolic".
     """
 
     num_actions = 4
-
-    def __init__(self, env_id: str = "MysteryPath-Grid-v0", observation: str = "frame"):
-        super().__init__(env_id, observation)
 
     def move(self, state: EnvState, action: jax.Array, params: EnvParams) -> tuple[jax.Array, ...]:
         turn = 2 * ((action == 1).astype(jnp.int32) - (action == 2))

@@ -122,10 +122,12 @@ def _pixels(drawing: str) -> np.ndarray:
 
 def _sprites() -> np.ndarray:
     """The agent facing 0, 45, .., 315 degrees to the left of up, without and with the cross: [8, 2, x, y, rgb]."""
-    upright = _pixels(_AGENT_0)
-    plain = [np.rot90(upright, turns, (1, 0)) for turns in range(4)]
+    upright = [_pixels(_AGENT_0) for _ in range(4)]
+    for turns, sprite in enumerate(upright):
+        inner = sprite[2:14, 2:14]  # the square around the centre, which lies between pixels
+        inner[:] = np.rot90(inner, turns, (1, 0))
     diagonal = [_pixels(drawing) for drawing in (_AGENT_45, _AGENT_135, _AGENT_225, _AGENT_315)]
-    plain = np.stack([each for pair in zip(plain, diagonal, strict=True) for each in pair])
+    plain = np.stack([each for pair in zip(upright, diagonal, strict=True) for each in pair])
     cross = _pixels(_CROSS)
     crossed = plain.copy()
     inside = crossed[:, 3 : 3 + len(cross), 3 : 3 + len(cross)]
