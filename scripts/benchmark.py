@@ -103,14 +103,15 @@ def random_rollout(vec_env: envs.VectorEnv, params: Any, num_steps: int) -> Call
     sample = jax.vmap(vec_env.env.action_space(params).sample)
 
     def rollout(state, key):
-        def step(state, key):
+        def step(carry, key):
             action_key, env_key = jax.random.split(key)
             action = sample(jax.random.split(action_key, vec_env.num_envs))
-            obs, state, *_ = vec_env.step(env_key, state, action, params)
-            return state, obs.sum()  # so that the observation is made
+            obs, state, *_ = vec_env.step(env_key, carry[1], action, params)
+            return (obs, state), None  # the observation is carried so that it is made
 
         state = vec_env.refresh(key, state, params)
-        return jax.lax.scan(step, state, jax.random.split(key, num_steps))
+        obs = jax.tree.map(lambda x: x[: vec_env.num_envs], state.pool[0])
+        return jax.lax.scan(step, (obs, state), jax.random.split(key, num_steps))[0]
 
     return rollout
 
@@ -199,23 +200,32 @@ def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
 # ------------------------------------------------------------------------------------------------------------
 # Environments
 
-ENVIRONMENTS: dict[str, tuple[int, int]] = {  # environments at once, steps of each
-    "TMaze-v1": (1024, 1000),
-    "TMaze-v2": (1024, 1000),
-    "TMazeOurs": (1024, 1000),
-}
+# Id, options that are not the default, environments at once, steps of each.
+ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
+    ("TMaze-v1", {}, 1024, 1000),
+    ("TMaze-v2", {}, 1024, 1000),
+    ("TMazeOurs", {}, 1024, 1000),
+    ("MysteryPath-Grid-v0", {"observation": "symbolic"}, 1024, 1000),
+    ("MysteryPath-Grid-Easy-v0", {"observation": "symbolic"}, 1024, 1000),
+    ("MysteryPath-Grid-v0", {}, 256, 128),
+    ("MysteryPath-Grid-Easy-v0", {}, 256, 128),
+    ("MysteryPath-v0", {}, 256, 128),
+    ("MysteryPath-Easy-v0", {}, 256, 128),
+)
+MAX_POOL = 4096  # start states drawn before every rollout
 
 
 def environments() -> Results:
     """Steps a second of environments alone: random actions drawn, restarts included."""
     rates = {}
-    for env_id, (num_envs, num_steps) in ENVIRONMENTS.items():
-        env, params = envs.make(env_id)
-        vec_env = envs.VectorEnv(env, num_envs, num_envs * num_steps // 16)
+    for env_id, options, num_envs, num_steps in ENVIRONMENTS:
+        env, params = envs.make(env_id, **options)
+        vec_env = envs.VectorEnv(env, num_envs, min(num_envs * num_steps // 16, MAX_POOL))
         _, state = jax.jit(vec_env.reset)(jax.random.key(0), params)
         rollout = jax.jit(random_rollout(vec_env, params, num_steps))
         seconds = median_seconds(rollout, state, jax.random.key(1))
-        rates[f"{env_id}, {num_envs} at once"] = num_envs * num_steps / seconds
+        named = ", ".join([env_id, *options.values(), f"{num_envs} at once"])
+        rates[named] = num_envs * num_steps / seconds
     return {"steps_per_second": rates}
 
 

@@ -18,6 +18,10 @@ IDS = {
     "TMaze-v1": "max_episode_steps",
     "TMaze-v2": "max_episode_steps",
     "TMazeOurs": "max_episode_steps",
+    "MysteryPath-v0": "max_steps",
+    "MysteryPath-Easy-v0": "max_steps",
+    "MysteryPath-Grid-v0": "max_steps",
+    "MysteryPath-Grid-Easy-v0": "max_steps",
 }
 
 
