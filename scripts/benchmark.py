@@ -205,8 +205,8 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("TMaze-v1", {}, 1024, 1000),
     ("TMaze-v2", {}, 1024, 1000),
     ("TMazeOurs", {}, 1024, 1000),
-    ("MysteryPath-Grid-v0", {"observation": "symbolic"}, 1024, 1000),
-    ("MysteryPath-Grid-Easy-v0", {"observation": "symbolic"}, 1024, 1000),
+    ("MysteryPath-Grid-v0", {"observation": "symbolic"}, 4096, 1000),
+    ("MysteryPath-Grid-Easy-v0", {"observation": "symbolic"}, 4096, 1000),
     ("MysteryPath-Grid-v0", {}, 256, 128),
     ("MysteryPath-Grid-Easy-v0", {}, 256, 128),
     ("MysteryPath-v0", {}, 256, 128),
@@ -441,7 +441,7 @@ def show(results: Results, indent: int = 0) -> None:
         else:
             text = f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else value
             text = f"{value:,.0f}" if isinstance(value, float) and abs(value) >= 1000 else text
-            print(f"{'':{indent}}{name:<{44 - indent}}{text}")
+            print(f"{'':{indent}}{name:<{52 - indent}}{text}")
 
 
 PARTS = {

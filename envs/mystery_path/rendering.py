@@ -177,6 +177,8 @@ def frame(x, y, heading, cross, origin, goal, show_origin, show_goal) -> jax.Arr
         origin, goal: cell ids.
         show_origin, show_goal: whether their tiles are drawn.
     """
+    # Flags known while compiling would have XLA compute backgrounds of whole batches then, for seconds.
+    show_origin, show_goal = jax.lax.optimization_barrier((jnp.asarray(show_origin), jnp.asarray(show_goal)))
     row = _PIXELS - x + _OFFSET  # [84], of the sprite
     row = jnp.where((row >= 0) & (row < SPRITE), row, SPRITE)
     row += (heading * 2 + cross) * (SPRITE + 1)

@@ -69,14 +69,12 @@ def assert_uniform(counts, expected=None):
 
 
 def assert_same_law(one, other):
-    """Two-sample chi-square test of integers."""
+    """Two-sample chi-square test of integers; rare values are counted as one."""
     top = max(one.max(), other.max()) + 1
     table = np.stack([np.bincount(one, minlength=top), np.bincount(other, minlength=top)])
-    tail = np.searchsorted(-table[0].cumsum()[::-1], -50)  # no cell too thin
-    keep = table.sum(0) >= 50
-    table = np.concatenate([table[:, keep], table[:, ~keep].sum(1, keepdims=True)], 1)
-    table = table[:, table.sum(0) > 0]
-    assert stats.chi2_contingency(table).pvalue > 1e-3, (table, tail)
+    common = table[1] >= 5
+    table = np.concatenate([table[:, common], table[:, ~common].sum(1, keepdims=True)], 1)
+    assert stats.chi2_contingency(table[:, table.sum(0) > 0]).pvalue > 1e-3, table
 
 
 # Replay
@@ -106,12 +104,12 @@ def test_one_search_alone_gives_the_same(recorded, found):
         jax.tree.map(np.testing.assert_array_equal, alone, jax.tree.map(lambda x: x[i], found))  # noqa: B023
 
 
-@pytest.mark.parametrize("file", oracle.FILES.values(), ids=oracle.FILES)
-def test_the_episodes_paths_come_from_their_draws(file):
-    for episode in oracle.episodes(file):
-        walls, noise = episode["walls"].ravel(), episode["noise"].astype(np.int32)
-        np.testing.assert_array_equal(generator.find_path(*map(jnp.int32, episode.ends), walls, noise).path,
-                                      episode.path)  # fmt: skip
+def test_the_episodes_paths_come_from_their_draws():
+    search = jax.jit(generator.find_path)
+    for file in oracle.FILES.values():
+        for episode in oracle.episodes(file):
+            walls, noise = episode["walls"].ravel(), episode["noise"].astype(np.int32)
+            np.testing.assert_array_equal(search(*map(jnp.int32, episode.ends), walls, noise).path, episode.path)
 
 
 def test_border_candidates_are_the_recorded_ones(recorded):
@@ -139,11 +137,7 @@ def test_whole_numbers_order_costs_as_real_ones_do():
 
 def test_origins_are_uniform_on_the_sides_and_goals_on_the_opposite_ones(drawn):
     draws, _ = drawn
-    counts = {}
-    for side, (start, end) in enumerate([(X == 0, X == 6), (X == 6, X == 0), (Y == 0, Y == 6), (Y == 6, Y == 0)]):
-        counts[side] = sum(start[draws.origin] & end[draws.goal])
-    # A corner belongs to two sides, so cases are counted by pairs of ends.
-    expected = np.zeros((49, 49))
+    expected = np.zeros((49, 49))  # by pairs of ends; two opposite corners are reached from two sides
     for a, b in itertools.product(range(7), repeat=2):
         for start, end in (((0, a), (6, b)), ((6, a), (0, b)), ((a, 0), (b, 6)), ((a, 6), (b, 0))):
             expected[7 * start[0] + start[1], 7 * end[0] + end[1]] += N / 196
@@ -151,7 +145,6 @@ def test_origins_are_uniform_on_the_sides_and_goals_on_the_opposite_ones(drawn):
     np.add.at(seen, (draws.origin, draws.goal), 1)
     assert not seen[expected == 0].any()
     assert_uniform(seen[expected > 0], expected[expected > 0])
-    assert min(counts.values()) > N / 4 * 0.95
 
 
 def test_interior_walls_are_independent_and_only_in_the_first_four_rows_and_columns(drawn):
@@ -283,11 +276,8 @@ def test_the_bank_holds_independent_layouts_and_is_drawn_anew_by_a_refresh():
     vec = envs.VectorEnv(env, 4, pool_size=512)
     state = jax.jit(vec.reset)(jax.random.key(0), params)[1]
     banks = [state.pool[1], vec.refresh(jax.random.key(1), state, params).pool[1]]
-    sets = []
-    for bank in banks:
-        same = np.concatenate(
-            [np.asarray(bank.path), np.asarray(bank.origin)[:, None], np.asarray(bank.goal)[:, None]], 1
-        )
-        sets.append({tuple(row) for row in same.tolist()})
-        assert 512 - len(sets[-1]) < 512**2 / 2 * 3.75e-4 * 1.6  # 49 equal pairs are expected
-    assert len(sets[0] & sets[1]) < 200
+    rows = (zip(bank.path.tolist(), bank.origin.tolist(), bank.goal.tolist(), strict=True) for bank in banks)
+    one, other = ({(*path, origin, goal) for path, origin, goal in each} for each in rows)
+    # Two draws are equal with probability 3.75e-4: 49 pairs within a bank, 98 between two.
+    assert 512 - len(one) < 80 and 512 - len(other) < 80
+    assert len(one & other) < 130
