@@ -83,9 +83,9 @@ class Config:
     )
     """Memory core and its hyperparameters."""
     encoder_widths: tuple[int, ...] = ()
-    """Widths of a Dense + relu encoder before the core; none: the observation itself."""
+    """Widths of a Dense + relu encoder of observations that are no images; none: the observation itself."""
     conv_channels: tuple[int, ...] = (32, 64, 64)
-    """Channels of the convolutions that encode an observation of bytes [height, width, channels]."""
+    """Channels of the convolutions that encode images: observations of bytes [height, width, channels]."""
     conv_kernels: tuple[int, ...] = (8, 4, 3)
     """Their kernel sizes."""
     conv_strides: tuple[int, ...] = (4, 2, 1)
@@ -136,6 +136,8 @@ class Config:
         sizes += " actor_hidden critic_hidden num_seeds"
         for name in sizes.split():
             _require(1 <= getattr(self, name) <= 2**20, name, getattr(self, name), "from 1 to 2^20")
+        most = 2**30 // self.num_envs
+        _require(self.num_steps <= most, "num_steps", self.num_steps, f"at most 2^30 / num_envs = {most}")
         _require(1 <= self.total_timesteps <= 10**15, "total_timesteps", self.total_timesteps, "from 1 to 10^15")
         last_seed = self.seed + self.num_seeds - 1
         _require(0 <= self.seed <= last_seed < 2**31, "seed", self.seed, "from 0, and the last seed below 2^31")
@@ -215,6 +217,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "core": CORES["relit"],
         "total_timesteps": 100_000_000,
         **PUBLISHED,
+        # Not said for A2C; as the fork's PPO.
         "normalize_observations": True,
         "normalize_rewards": True,
     },
@@ -251,7 +254,7 @@ class Transition(NamedTuple):
     reward: jax.Array  # raw
     terminated: jax.Array
     truncated: jax.Array
-    final_value: jax.Array  # V(final observation) where truncated and in the last step, else not to be used
+    final_value: jax.Array  # V(final observation) where truncated, and all over the last step; else not to be used
     raw_obs: jax.Array | None  # for the statistics; None without them
     info: dict[str, jax.Array]
 
@@ -277,11 +280,15 @@ def make_train(config: Config) -> Trainer:
     """Build the trainer. Raises ValueError for a config that cannot run, before anything is traced."""
     env, env_params = envs.make(config.env["id"], **{k: v for k, v in config.env.items() if k != "id"})
     if config.previous_action_reward:
+        image = env.observation_space(env_params).dtype == jnp.uint8
+        _require(not image, "previous_action_reward", True, "false where observations are bytes")
         env = envs.PreviousActionReward(env)
     action_space = env.action_space(env_params)
     discrete = isinstance(action_space, spaces.Discrete)
     obs_space = env.observation_space(env_params)
     if obs_space.dtype == jnp.uint8 and len(obs_space.shape) == 3:
+        widths = config.encoder_widths
+        _require(not widths, "encoder_widths", widths, "empty for images, which conv_channels encode")
         side = min(obs_space.shape[:2])
         for kernel, stride in zip(config.conv_kernels, config.conv_strides, strict=True):
             side = (side - kernel) // stride + 1
@@ -445,7 +452,7 @@ def make_train(config: Config) -> Trainer:
             "policy_loss": policy_loss,
             "value_loss": value_loss,
             "entropy": entropy,
-            "value_error": jnp.abs(value - batch.value).max(),
+            "initial_value_error": jnp.abs(value - batch.value).max(),  # acting and learning agree
         }
 
     # ----------------------------------------------------------------------------------------------------------
@@ -519,7 +526,7 @@ def make_train(config: Config) -> Trainer:
         false = jnp.zeros(num_episodes, bool)
         carry = agent.initialize_carry((num_episodes,))
         action = jax.eval_shape(act, state, carry, obs, false, key)[1]
-        env_keys = jax.random.split(key, num_episodes)
+        env_keys = jax.eval_shape(lambda: jax.random.split(key, num_episodes))
         info = jax.eval_shape(step_env, env_keys, env_state, action, env_params)[4]
         names = ["episode_return", "episode_length", *(name for name in info if name.startswith("episode_"))]
         episode = {name: jnp.zeros(num_episodes) for name in names}

@@ -136,6 +136,8 @@ class Config:
         sizes += " actor_hidden critic_hidden num_seeds"
         for name in sizes.split():
             _require(1 <= getattr(self, name) <= 2**20, name, getattr(self, name), "from 1 to 2^20")
+        most = 2**30 // self.num_envs
+        _require(self.num_steps <= most, "num_steps", self.num_steps, f"at most 2^30 / num_envs = {most}")
         _require(1 <= self.total_timesteps <= 10**15, "total_timesteps", self.total_timesteps, "from 1 to 10^15")
         last_seed = self.seed + self.num_seeds - 1
         _require(0 <= self.seed <= last_seed < 2**31, "seed", self.seed, "from 0, and the last seed below 2^31")
@@ -244,7 +246,7 @@ class Transition(NamedTuple):
     reward: jax.Array  # raw
     terminated: jax.Array
     truncated: jax.Array
-    final_value: jax.Array  # V(final observation) where truncated and in the last step, else not to be used
+    final_value: jax.Array  # V(final observation) where truncated, and all over the last step; else not to be used
     raw_obs: jax.Array | None  # for the statistics; None without them
     info: dict[str, jax.Array]
 
@@ -274,9 +276,7 @@ def make_train(config: Config) -> Trainer:
     action_space = env.action_space(env_params)
     if not hasattr(action_space, "low"):
         raise ValueError(f"env.id={config.env['id']!r}: must be an environment with continuous actions")
-    action_low, action_high = jnp.asarray(action_space.low), jnp.asarray(action_space.high)
-    action_size = math.prod(action_space.shape)
-    obs_shape = env.observation_space(env_params).shape
+    obs_space = env.observation_space(env_params)
 
     # No start state serves twice in a rollout as long as episodes last 16 steps or more on average.
     start_states = max(config.num_envs, config.num_envs * config.num_steps // 16)
@@ -284,7 +284,7 @@ def make_train(config: Config) -> Trainer:
     agent = ActorCritic(
         encoder=MLPEncoder(config.encoder_widths),
         core=networks.make_core(**config.core),
-        actor=GaussianHead(config.actor_hidden, action_size, config.actor_scale),
+        actor=GaussianHead(config.actor_hidden, math.prod(action_space.shape), config.actor_scale),
         critic=ValueHead(config.critic_hidden, config.critic_scale),
     )
     num_sequences = config.num_envs * config.num_steps // config.sequence_length
@@ -298,9 +298,8 @@ def make_train(config: Config) -> Trainer:
         return statistics.normalize(obs, config.normalization_clip) if config.normalize_observations else obs
 
     def to_env(action: jax.Array) -> jax.Array:
-        """What the environment receives of an action [B, A]: clipped to its bounds, in its own shape."""
-        action = action.reshape(-1, *action_space.shape)
-        return jnp.clip(action, action_low, action_high)
+        """What the environment receives of an action [B, A]: in its bounds and shape."""
+        return jnp.clip(action.reshape(-1, *action_space.shape), action_space.low, action_space.high)
 
     def init(key: jax.Array) -> RunnerState:
         key, params_key, env_key = jax.random.split(key, 3)
@@ -311,7 +310,7 @@ def make_train(config: Config) -> Trainer:
         return RunnerState(
             params=params,
             opt_state=optimizer.init(params),
-            obs_statistics=RunningStatistics.create(obs_shape),
+            obs_statistics=RunningStatistics.create(obs_space.shape),
             return_statistics=RunningStatistics.create(()),
             discounted_return=jnp.zeros(config.num_envs),
             env_state=env_state,
@@ -544,7 +543,7 @@ def make_train(config: Config) -> Trainer:
         false = jnp.zeros(num_episodes, bool)
         carry = agent.initialize_carry((num_episodes,))
         action = jax.eval_shape(act, state, carry, obs, false, key)[1]
-        env_keys = jax.random.split(key, num_episodes)
+        env_keys = jax.eval_shape(lambda: jax.random.split(key, num_episodes))
         info = jax.eval_shape(step_env, env_keys, env_state, action, env_params)[4]
         names = ["episode_return", "episode_length", *(name for name in info if name.startswith("episode_"))]
         episode = {name: jnp.zeros(num_episodes) for name in names}

@@ -105,7 +105,7 @@ def run_layers(
     Returns:
         (carries, outputs [T, ..., d]).
     """
-    if len(blocks) <= 2 or x.shape[0] == 1 or len(blocks) <= 1 or blocks[0].is_initializing():
+    if len(blocks) <= 2 or x.shape[0] == 1 or blocks[0].is_initializing():
         new_carries = []
         for block, carry in zip(blocks, carries, strict=True):
             carry, x = block(carry, x, *inputs)

@@ -116,11 +116,26 @@ def random_rollout(vec_env: envs.VectorEnv, params: Any, num_steps: int) -> Call
     return rollout
 
 
+def build(algo: str, preset: str) -> tuple[Any, Any]:
+    """(Config, Trainer) of a preset.
+
+    Raises:
+        BadInput: unknown, or it cannot run here.
+    """
+    if algo not in ALGOS:
+        raise harness.BadInput(f"algo={algo!r}: allowed: {', '.join(ALGOS)}")
+    if preset not in ALGOS[algo].PRESETS:
+        raise harness.BadInput(f"preset={preset!r}: allowed with algo={algo}: {', '.join(ALGOS[algo].PRESETS)}")
+    config = ALGOS[algo].Config(**ALGOS[algo].PRESETS[preset])
+    try:
+        return config, ALGOS[algo].make_train(config)
+    except ValueError as error:
+        raise harness.BadInput(str(error)) from error
+
+
 def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
     """Compile times, and the rates of environment, acting, learning and the whole update."""
-    module = ALGOS[algo]
-    config = module.Config(**module.PRESETS[preset])
-    built = module.make_train(config)
+    module, (config, built) = ALGOS[algo], build(algo, preset)
     key = jax.random.key(0)
     init, init_seconds = compile_timed(built.init, key, **loop.start_options())
     state = init(key)
@@ -156,7 +171,8 @@ def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
         carry = jax.tree.map(lambda x: jnp.resize(x, (sequences, *x.shape[2:])), carries[0])
     gradient = jax.jit(jax.grad(built.loss, has_aux=True))
     tokens = length * sequences
-    memoryless = module.make_train(dataclasses.replace(config, core={"name": "feedforward"}))
+    same = {name: config.core[name] for name in networks.hyperparameters("feedforward") if name in config.core}
+    memoryless = module.make_train(dataclasses.replace(config, core={"name": "feedforward", **same}))
     memoryless_state = jax.jit(memoryless.init)(key)
 
     seconds = {
@@ -471,11 +487,7 @@ def main() -> None:
         for part in parts:
             if part not in PARTS:
                 raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
-        if arguments.algo not in ALGOS:
-            raise harness.BadInput(f"algo={arguments.algo!r}: allowed: {', '.join(ALGOS)}")
-        if arguments.preset not in ALGOS[arguments.algo].PRESETS:
-            allowed = ", ".join(ALGOS[arguments.algo].PRESETS)
-            raise harness.BadInput(f"preset={arguments.preset!r}: allowed: {allowed}")
+        build(arguments.algo, arguments.preset)
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
         gemm_gflops = results["machine"]["matrix_product_gflops"]
         for part in parts:

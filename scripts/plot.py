@@ -70,6 +70,8 @@ def main() -> None:
         arguments = parser.parse_args()
         if arguments.output.suffix not in FORMATS:
             raise harness.BadInput(f"output={str(arguments.output)!r}: must end in {', '.join(FORMATS)}")
+        if not arguments.output.parent.is_dir() or arguments.output.is_dir():
+            raise harness.BadInput(f"output={str(arguments.output)!r}: must be a file in a directory that exists")
         draw(arguments.run_dirs, arguments.output, arguments.column)
 
 

@@ -9,7 +9,7 @@ from tests.algos.toy import ImageToy, Toy, environment_is
 from tests.algos.trainers import cases, compiled, small_config
 
 SHAPE = (12, 9, 2)
-CONVOLUTIONS = dict(conv_channels=(3, 4), conv_kernels=(4, 2), conv_strides=(2, 1), encoder_widths=(5,))
+CONVOLUTIONS = dict(conv_channels=(3, 4), conv_kernels=(4, 2), conv_strides=(2, 1))
 with_convolutions = cases("ppo_discrete", "a2c_discrete")
 
 
@@ -71,7 +71,7 @@ def test_convolutions_are_trained(case):
 )
 @with_convolutions
 def test_other_observations_go_through_the_dense_encoder(case, env):
-    trainer = trainer_on(env, case.module, **CONVOLUTIONS).trainer
+    trainer = trainer_on(env, case.module, **CONVOLUTIONS, encoder_widths=(5,)).trainer
     encoder = jax.eval_shape(trainer.init, jax.random.key(0)).params["params"]["encoder"]
     assert list(encoder) == ["Dense_0"]
     assert encoder["Dense_0"]["kernel"].shape == (np.prod(env.shape), 5)
@@ -97,3 +97,13 @@ def test_the_smallest_image_that_fits_is_taken(case):
 def test_convolutions_of_unequal_number_are_refused(case, field, sizes):
     with pytest.raises(ValueError, match=field):
         small_config(case.module, **CONVOLUTIONS | {field: sizes})
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [({"previous_action_reward": True}, "previous_action_reward"), ({"encoder_widths": (8,)}, "encoder_widths")],
+)
+@with_convolutions
+def test_what_does_not_go_with_images_is_refused(case, settings, field):
+    with pytest.raises(ValueError, match=field):
+        trainer_on(ImageToy(SHAPE), case.module, **CONVOLUTIONS, **settings)
