@@ -525,9 +525,10 @@ def make_train(config: Config) -> Trainer:
 
         false = jnp.zeros(num_episodes, bool)
         carry = agent.initialize_carry((num_episodes,))
-        action = jax.eval_shape(act, state, carry, obs, false, key)[1]
-        env_keys = jax.eval_shape(lambda: jax.random.split(key, num_episodes))
-        info = jax.eval_shape(step_env, env_keys, env_state, action, env_params)[4]
+        # What the environment reports: traced on a single one, for the names only.
+        single_state = jax.tree.map(lambda x: x[0], env_state)
+        action = jax.eval_shape(env.action_space(env_params).sample, key)
+        info = jax.eval_shape(env.step_env, key, single_state, action, env_params)[4]
         names = ["episode_return", "episode_length", *(name for name in info if name.startswith("episode_"))]
         episode = {name: jnp.zeros(num_episodes) for name in names}
         loop = (key, obs, env_state, carry, ~false, false, episode)

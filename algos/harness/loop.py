@@ -75,12 +75,16 @@ def evaluation_options() -> dict[str, Any]:
 
     Without its fusion emitters, XLA's CPU backend takes two thirds of the time and makes an update a bit slower.
     """
-    return {"xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else {}
+    return {"xla_backend_optimization_level": 1, **_short_on_cpu()}
 
 
 def start_options() -> dict[str, Any]:
     """Compiler options of the start, which runs once."""
-    return {"xla_backend_optimization_level": 0, **evaluation_options()}
+    return {"xla_backend_optimization_level": 0, **_short_on_cpu()}
+
+
+def _short_on_cpu() -> dict[str, Any]:
+    return {"xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else {}
 
 
 class Programs(NamedTuple):
