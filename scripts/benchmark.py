@@ -457,7 +457,7 @@ def show(results: Results, indent: int = 0) -> None:
         else:
             text = f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else value
             text = f"{value:,.0f}" if isinstance(value, float) and abs(value) >= 1000 else text
-            print(f"{'':{indent}}{name:<{52 - indent}}{text}")
+            print(f"{'':{indent}}{name:<{56 - indent}}{text}")
 
 
 PARTS = {
