@@ -279,6 +279,8 @@ class Trainer(NamedTuple):
 def make_train(config: Config) -> Trainer:
     """Build the trainer. Raises ValueError for a config that cannot run, before anything is traced."""
     env, env_params = envs.make(config.env["id"], **{k: v for k, v in config.env.items() if k != "id"})
+    limit = getattr(env_params, "max_steps_in_episode", 1)
+    _require(limit >= 1, "env: max steps of an episode", limit, "at least 1, for evaluations play to the end")
     if config.previous_action_reward:
         image = env.observation_space(env_params).dtype == jnp.uint8
         _require(not image, "previous_action_reward", True, "false where observations are bytes")

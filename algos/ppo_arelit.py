@@ -294,6 +294,8 @@ class Trainer(NamedTuple):
 def make_train(config: Config) -> Trainer:
     """Build the trainer. Raises ValueError for a config that cannot run, before anything is traced."""
     env, env_params = envs.make(config.env["id"], **{k: v for k, v in config.env.items() if k != "id"})
+    limit = getattr(env_params, "max_steps_in_episode", 1)
+    _require(limit >= 1, "env: max steps of an episode", limit, "at least 1, for evaluations play to the end")
     if config.previous_action_reward:
         image = env.observation_space(env_params).dtype == jnp.uint8
         _require(not image, "previous_action_reward", True, "false where observations are bytes")
@@ -503,8 +505,8 @@ def make_train(config: Config) -> Trainer:
 
         def gradient_step(loop, indices):
             params, opt_state, stopped = loop
-            minibatch = jax.tree.map(lambda x: jnp.take(x, indices, axis=1), sequences)
-            carry = jax.tree.map(lambda x: jnp.take(x, indices, axis=0), carries)
+            minibatch = jax.tree.map(lambda x: jnp.take(x, indices, axis=1, mode="clip"), sequences)
+            carry = jax.tree.map(lambda x: jnp.take(x, indices, axis=0, mode="clip"), carries)
             (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, carry, *minibatch)
             changes, new_opt_state = optimizer.update(gradient, opt_state, params)
             new_params = jax.tree.map(lambda param, change: param - learning_rate * change, params, changes)

@@ -100,7 +100,7 @@ class VectorEnv:
 
         # The k-th environment that ends takes the k-th unused start.
         slot = (state.used + jnp.cumsum(done, dtype=jnp.int32) - 1) % self.pool_size  # [B]
-        starts = jax.tree.map(lambda x: x[slot], state.pool)  # leaves [B, ...]
+        starts = jax.tree.map(lambda x: jnp.take(x, slot, axis=0, mode="clip"), state.pool)  # leaves [B, ...]
         obs, next_env_state = jax.tree.map(functools.partial(_where, done), starts, (final_obs, env_state))
         next_state = state.replace(
             env=next_env_state,

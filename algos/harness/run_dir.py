@@ -172,7 +172,7 @@ def _typed(kind: Any, name: str, value: Any) -> Any:
             return tuple(_typed(args[0], name, each) for each in value)
     elif origin is dict:
         if isinstance(value, dict):
-            return {_typed(str, f"key of {name}", k): _scalar(f"{name}.{k}", each) for k, each in value.items()}
+            return {_typed(str, f"key of {name}", k): _option(f"{name}.{k}", each) for k, each in value.items()}
     elif kind is float and type(value) is int:
         return float(value)
     elif type(value) is kind:
@@ -180,9 +180,11 @@ def _typed(kind: Any, name: str, value: Any) -> Any:
     raise ValueError(f"{name}={value!r}: must be of type {getattr(kind, '__name__', kind)}")
 
 
-def _scalar(name: str, value: Any) -> Any:
-    if type(value) not in (bool, int, float, str):
-        raise ValueError(f"{name}={value!r}: must be a number, a flag or a text")
+def _option(name: str, value: Any) -> Any:
+    """The value of an environment's or core's option, which checks it further itself."""
+    for each in value if type(value) is list else [value]:
+        if type(each) not in (bool, int, float, str):
+            raise ValueError(f"{name}={value!r}: must be a number, a flag, a text or a list of them")
     return value
 
 
