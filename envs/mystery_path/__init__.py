@@ -44,8 +44,9 @@ _FARTHEST = 84  # pixels; a longer step ends at the border too
 def options(env_id: str) -> dict[str, Any]:
     """The original's reset parameters, `observation` and `time_limit_terminates`.
 
-    max_steps: 0 or less for no limit, which trainers refuse. cardinal_origin_choice: the origin's side is drawn from
-    these, 0 left, 1 right, 2 top, 3 bottom. agent_scale: in Grid accepted and without effect, as in the original.
+    max_steps: 0 or less for no limit, which trainers refuse. cardinal_origin_choice: the sides from which the
+    origin's is drawn, 0 left, 1 right, 2 top, 3 bottom. agent_scale: in Grid accepted and without effect, as in
+    the original.
     """
     easy, grid = "-Easy-" in env_id, _is_grid(env_id)
     speed = {} if grid else {"agent_speed": 3.0}
