@@ -132,7 +132,7 @@ def test_plot_answers_bad_input_with_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "metrics.csv").write_text("seed,update,env_steps,eval_return\n0,1,10,2.5\n")
     assert_one_line(PLOT, [tmp_path, "--colour"], 2, "--colour", monkeypatch, capsys)
     picture = tmp_path / "missing" / "curves.png"
-    assert_one_line(PLOT, [tmp_path, "--output", picture], 1, str(picture), monkeypatch, capsys)
+    assert_one_line(PLOT, [tmp_path, "--output", picture], 2, str(picture), monkeypatch, capsys)
     (tmp_path / "metrics.csv").write_text("seed,update,env_steps,eval_return\n0,1,x,2.5\n")
     assert_one_line(PLOT, [tmp_path], 2, "metrics.csv: line 2", monkeypatch, capsys)
 
