@@ -5,10 +5,10 @@
     python scripts/sweep.py a2c_arelit --grid core.d-model=16,32 --metric episode_success --output runs/widths
     python scripts/sweep.py a2c_arelit --grid learning-rate=1e-3,2e-3 --wandb-sweep sweep.yaml
 
-Flags that are not of the search are the trainer's (--preset, --num-seeds, --total-timesteps, --env.<option> ...) and
-hold for every setting. Settings that differ only in fields of TRACED are trained side by side with all seeds in one
-compiled program; every other field (sizes, counts) makes a program a value. Seed k of a setting is the seed k that
-the trainer would train with it alone.
+Flags that are not of the search are the trainer's (--preset, --num-seeds, --total-timesteps, --env.<option> ...)
+and hold for every setting. Settings that differ only in fields of TRACED are trained side by side with all seeds
+in one compiled program; every other field (sizes, counts) makes a program a value. A seed of a setting has the
+keys, start and draws it has in the trainer's run of that setting alone, and agrees with it to rounding.
 
 The output directory gets:
 
@@ -253,8 +253,8 @@ def groups(settings: Sequence[Setting]) -> list[list[int]]:
 def with_values(config: Any, values: dict[str, Any]) -> Any:
     """A copy of a Config whose fields hold traced values.
 
-    dataclasses.replace would run the checks of __post_init__, which need numbers; `plan` has made them on the numbers
-    that are passed in here.
+    dataclasses.replace would run the checks of __post_init__, which need numbers; `plan` has made them on the
+    numbers that are passed in here.
     """
     copied = copy.copy(config)
     for name, value in values.items():
@@ -354,14 +354,71 @@ class Curves:
         self._file.append(rows)
 
 
+class RunLog:
+    """The metrics [M] of runs side by side, reduced at every log point to a row a run and what the score needs.
+
+    Attributes:
+        update: finished updates.
+        diverged: the update [M] at which a run's metrics were first not finite, 0: never. Its rows end there.
+    """
+
+    def __init__(
+        self, settings: Sequence[int], seeds: Sequence[int], config: Any, programs: Programs, curves: Curves
+    ):
+        from algos.harness import loop
+
+        self.update, self.diverged = 0, np.zeros(len(settings) * len(seeds), int)
+        self._identity = [{"setting": setting, "seed": seed} for setting in settings for seed in seeds]
+        self._steps, self._columns, self._curves = config.num_envs * config.num_steps, programs.columns, curves
+        self._log_points = loop.points(config.num_updates, LOG_POINTS)
+        self._interval: list[dict[str, np.ndarray]] = []
+        self._sums: list[dict[str, np.ndarray]] = []  # of episode_* over the episodes of an interval
+        self._begin = time.monotonic()
+
+    def add(self, found: dict[str, np.ndarray]) -> None:
+        """Takes the metrics of the next update."""
+        self.update += 1
+        self.check([np.isfinite(values) for values in found.values()])
+        self._interval.append(found)
+        if self.update in self._log_points:
+            self.write()
+
+    def check(self, finite: Sequence[np.ndarray]) -> None:
+        """Marks the runs that are not finite [M] in one of these as diverged."""
+        self.diverged[~np.all(finite, axis=0) & (self.diverged == 0)] = self.update
+
+    def write(self) -> None:
+        """Closes the interval, if one was begun."""
+        from algos.harness import metrics
+
+        if not self._interval:
+            return
+        about = {"update": self.update, "env_steps": self.update * self._steps}
+        clock = {"time_elapsed_s": time.monotonic() - self._begin}
+        whole = np.flatnonzero(self.diverged == 0)
+        rows = [self._identity[run] | about | metrics.reduce(self._interval, run) | clock for run in whole]
+        self._curves.append(self._columns, rows)
+        episodes = np.stack([each["episodes"] for each in self._interval]).astype(float)
+        self._sums.append({"episodes": episodes.sum(0)} | {
+            name: (np.stack([each[name] for each in self._interval]) * episodes).sum(0)
+            for name in episode_metrics(self._interval[0])
+        })  # fmt: skip
+        self._interval = []
+
+    def score(self, metric: str) -> np.ndarray:
+        """The metric's mean [M] over the episodes of the last log points; NaN where none ended."""
+        last = self._sums[-max(1, round(SCORED * len(self._sums))) :]
+        episodes, total = (sum(each[name] for each in last) for name in ("episodes", metric))
+        return total / np.where(episodes > 0, episodes, np.nan)
+
+
 class Outcome(NamedTuple):
     """How the runs of some settings ended, each array [N settings, S seeds]."""
 
     settings: list[int]
     score: np.ndarray  # NaN where the run diverged or no episode ended in time
     diverged: np.ndarray  # update at which the run was first not finite, 0: never
-    update: int  # done by all
-    env_steps: int
+    env_steps: int  # of every run
     complete: bool  # to the run's end
 
 
@@ -388,77 +445,40 @@ def train(search: Search, indices: list[int], metric: str, curves: Curves, bar: 
 
     from algos.harness import loop, metrics
 
-    seeds, config = search.base.num_seeds, search.configs[indices[0]]
+    config, seeds = search.configs[indices[0]], range(search.base.seed, search.base.seed + search.base.num_seeds)
     values, keys, mesh = lay_out(search, indices)
-    interrupts.can_save = False
+    interrupts.can_save = False  # what other programs have trained is written
     programs = compile_programs(search.module, config, values, keys, mesh, metric)
-    num_runs, steps = len(indices) * seeds, config.num_envs * config.num_steps
-    diverged = np.zeros(num_runs, int)
-    log_points = loop.points(config.num_updates, LOG_POINTS)
-    logged: list[tuple[np.ndarray, np.ndarray]] = []  # sum of the metric over episodes, and their number
-    interval: list[dict[str, np.ndarray]] = []
+    log = RunLog(indices, seeds, config, programs, curves)
     in_flight: deque[Any] = deque()
-    fetched, begin = 0, time.monotonic()
-
-    def log() -> None:
-        rows = []
-        for run in np.flatnonzero(diverged == 0):
-            rows.append({
-                "setting": indices[run // seeds],
-                "seed": search.base.seed + int(run) % seeds,
-                "update": fetched,
-                "env_steps": fetched * steps,
-                **metrics.reduce(interval, run),
-                "time_elapsed_s": time.monotonic() - begin,
-            })  # fmt: skip
-        curves.append(programs.columns, rows)
-        if programs.evaluate is None:
-            episodes = np.stack([each["episodes"] for each in interval]).astype(float)
-            logged.append(((np.stack([each[metric] for each in interval]) * episodes).sum(0), episodes.sum(0)))
-        interval.clear()
 
     def fetch(at_most: int) -> None:
-        nonlocal fetched
         while len(in_flight) > at_most:
-            found = jax.device_get(in_flight.popleft())
-            fetched += 1
-            finite = np.all([np.isfinite(each) for each in found.values()], axis=0)
-            diverged[~finite & (diverged == 0)] = fetched
-            interval.append(found)
-            bar.update(num_runs * steps)
-            if fetched in log_points:
-                log()
+            log.add(jax.device_get(in_flight.popleft()))
+            bar.update(len(log.diverged) * config.num_envs * config.num_steps)
 
-    interrupts.can_save = True
     state = programs.init(values, keys)
+    interrupts.can_save = True
     for _ in range(config.num_updates):
-        if interrupts.received is not None:
-            break
         state, update_metrics = programs.update(values, state)
         in_flight.append(update_metrics)
         fetch(at_most=loop.IN_FLIGHT - 1)
+        if interrupts.received is not None:
+            break
     fetch(at_most=0)
-    if interval:
-        log()
-    for leaf in jax.tree.leaves(state.params):  # the last update's, of which no metric speaks
-        finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(num_runs, -1).all(axis=1)
-        diverged[~finite & (diverged == 0)] = fetched
-    if programs.evaluate is not None:
-        evaluated = programs.evaluate(values, state, loop.evaluation_keys(keys, fetched))
-        names = {metrics.evaluation_column(name): name for name in evaluated}
-        score = np.asarray(evaluated[names[metric]]).mean(axis=1, dtype=float)
+    log.write()
+    # The last update's parameters, of which no metric speaks.
+    log.check([np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(jax.device_get(state.params))])
+    if programs.evaluate is None:
+        score = log.score(metric)
     else:
-        last = logged[-max(1, round(SCORED * len(logged))) :]
-        total, episodes = (
-            (np.sum(each, axis=0) for each in zip(*last, strict=True)) if last else (np.zeros(num_runs),) * 2
-        )
-        score = total / np.where(episodes > 0, episodes, np.nan)
-    score = np.where(diverged > 0, np.nan, score)
-    shape = (len(indices), seeds)
-    return Outcome(
-        indices, score.reshape(shape), diverged.reshape(shape), fetched, fetched * steps,
-        fetched == config.num_updates,
-    )  # fmt: skip
+        evaluated = programs.evaluate(values, state, loop.evaluation_keys(keys, log.update))
+        columns = {metrics.evaluation_column(name): episodes for name, episodes in evaluated.items()}
+        score = np.asarray(columns[metric]).mean(axis=1, dtype=float)
+    score = np.where(log.diverged > 0, np.nan, score).reshape(len(indices), len(seeds))
+    done = log.update == config.num_updates
+    env_steps = log.update * config.num_envs * config.num_steps
+    return Outcome(indices, score, log.diverged.reshape(score.shape), env_steps, done)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -466,7 +486,7 @@ def train(search: Search, indices: list[int], metric: str, curves: Curves, bar: 
 
 
 def table(search: Search, metric: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row a setting, the best first: what has diverged behind what has not, what was stopped behind what was not."""
+    """A row a setting, the best first; behind what is done stand what was stopped and what has diverged."""
     rows = []
     for outcome in outcomes:
         mean, half = confidence_interval(outcome.score.T)
@@ -539,6 +559,8 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
     figure = Figure(figsize=(1.5 + 3.6 * columns, 0.6 + 3.2 * lines), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
+    seeds = search.base.num_seeds
+    of_seeds = [f"seed_{search.base.seed + k}" for k in range(seeds)]
     shown = [row for row in rows if not math.isnan(row[metric])]
     for axes, axis in zip(panels, search.axes, strict=False):
         values = sorted({row[axis.name] for row in rows})
@@ -556,6 +578,7 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
                 elif row["diverged"]:
                     style |= dict(fmt="x", color="grey")
                 axes.errorbar(x, row[metric], half, **style)
+                axes.plot([x] * seeds, [row[name] for name in of_seeds], "_", color=style["color"], markersize=5)
         if listed:
             axes.set_xticks(
                 range(len(values)), [f"{value:g}" for value in values], rotation=45 if len(values) > 6 else 0
@@ -569,8 +592,7 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
         axes.remove()
     for axes in panels[::columns]:
         axes.set_ylabel(metric)
-    seeds = search.base.num_seeds
-    interval = f"mean of {seeds} seeds, 95 % confidence" if seeds > 1 else "one seed"
+    interval = f"{seeds} seeds, their mean and its 95 % confidence interval" if seeds > 1 else "one seed"
     figure.suptitle(
         f"{search.base.env['id']}, {search.base.core['name']} ({search.algo}): {interval}", fontsize=10
     )
@@ -720,7 +742,7 @@ def main() -> None:
     parser.add_argument("--grid", action="append", default=[], metavar="FIELD=V1,V2,...",
                         help="all combinations of the values of these fields")  # fmt: skip
     parser.add_argument("--random", action="append", default=[], metavar="FIELD=RANGE",
-                        help="draws: uniform:LOW:HIGH, log:LOW:HIGH (evenly on a log scale) or V1,V2,...")  # fmt: skip
+                        help="draws from uniform:LOW:HIGH, log:LOW:HIGH or V1,V2,...")  # fmt: skip
     parser.add_argument("--num-settings", type=int, help="how many are drawn (default: 16)")
     parser.add_argument("--search-seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument(
