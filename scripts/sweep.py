@@ -37,7 +37,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -60,10 +60,12 @@ TRACED = (
 )
 """Fields that enter a trainer's arithmetic only: no shape, branch or initialiser is built from them."""
 
+METRIC = "episode_return"
 LOG_POINTS = 50
 SCORED = 0.1
 """Share of the log points, the last ones, that count for the score."""
 MOST_RUNS = 2**16
+NO_NUMBER = "holds no number; only numbers can be searched over"
 
 SWEEP, CURVES, RESULTS, PICTURE = "sweep.yaml", "curves.csv", "results.csv", "results.png"
 BEST = "best_command.txt"
@@ -140,6 +142,10 @@ def plan(
             raise BadInput(f"--{option} {name}: is part of the search, leave the flag out")
 
     module = importlib.import_module(f"algos.{algo}")
+    kinds = get_type_hints(module.Config)
+    for name in names:
+        if kinds.get(name, float) not in (int, float):
+            raise BadInput(f"--{option} {name}: {NO_NUMBER}")
     first = [flag(axis.name, axis.numbers[0].strip()) for axis in axes]
     base, resume = cli.parse(module.Config, module.PRESETS, module.__doc__, algo, [*flags, *first])
     for name in ("resume", "run_dir"):
@@ -178,7 +184,7 @@ def typed(axis: Axis, option: str, base: Any) -> Axis:
     field, _, key = axis.name.partition(".")
     kind = type(getattr(base, field)[key] if key else getattr(base, field))
     if kind not in (int, float):
-        raise BadInput(f"--{option} {axis.name}: not a number; only numbers can be searched over")
+        raise BadInput(f"--{option} {axis.name}: {NO_NUMBER}")
     numbers = tuple(number(axis.name, text, kind) for text in axis.numbers)
     if len(set(numbers)) < len(numbers):
         raise BadInput(f"--{option} {axis.name}: has the same value twice, {','.join(axis.numbers)}")
@@ -269,10 +275,16 @@ def episode_metrics(update_metrics: Iterable[str]) -> list[str]:
     return sorted(name for name in update_metrics if name.startswith(metrics.EPISODE))
 
 
-def check_metric(metric: str, update_metrics: Iterable[str], evaluated: Iterable[str]) -> None:
-    """Raises BadInput unless the metric is one of the training episodes' or of the evaluation's."""
+def check_metric(search: Search, metric: str) -> None:
+    """Raises BadInput unless the metric is one of the training episodes' or of the evaluation's; only traces."""
+    import jax
+
     from algos.harness import metrics
 
+    trainer, key = search.module.make_train(search.base), jax.random.key(0)
+    state = jax.eval_shape(trainer.init, key)
+    update_metrics = jax.eval_shape(trainer.update, state)[1]
+    evaluated = jax.eval_shape(lambda state, key: trainer.evaluate(state, key, True), state, key)
     known = [*episode_metrics(update_metrics), *sorted(map(metrics.evaluation_column, evaluated))]
     if metric not in known:
         raise BadInput(f"metric={metric!r}: must be one of {', '.join(known)}")
@@ -296,10 +308,7 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
         values: float32 [M] by field.
         keys: typed keys [M], those of the runs' seeds.
         mesh: devices the runs lie on.
-        metric: name of the score.
-
-    Raises:
-        BadInput: there is no such metric; nothing has been compiled yet.
+        metric: name of the score; the evaluation is compiled if it is not one of the update's.
     """
     import jax
 
@@ -330,9 +339,8 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
     )
     lowered["update"] = lower(update, values, abstract, donate=(1,))
     update_metrics = lowered["update"].out_info[1]
-    if metric not in episode_metrics(update_metrics):
+    if metric not in update_metrics:
         lowered["evaluate"] = lower(evaluate, values, abstract, keys)
-        check_metric(metric, update_metrics, lowered["evaluate"].out_info)
     options = {"init": loop.start_options(), "update": {}, "evaluate": loop.evaluation_options()}
     compiled = {name: each.compile(options[name]) for name, each in lowered.items()}
     report.say(f"compiled in {time.monotonic() - begin:.1f} s")
@@ -588,6 +596,11 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
             axes.set_xscale("log")
         axes.set_xlabel(axis.name)
         axes.grid(alpha=0.25)
+    found = np.array([row[name] for row in shown for name in of_seeds], float)
+    if np.isfinite(found).any():  # intervals of few seeds are wide: they may leave the picture, no seed does
+        low, high = np.nanmin(found), np.nanmax(found)
+        margin = 0.08 * (high - low) or 1.0
+        panels[0].set_ylim(low - margin, high + margin)
     for axes in panels[len(search.axes) :]:
         axes.remove()
     for axes in panels[::columns]:
@@ -636,13 +649,8 @@ def write_wandb_sweep(search: Search, metric: str, path: Path) -> None:
     Raises:
         BadInput: it is there already, cannot be written, or the search has no counterpart.
     """
-    import jax
     import yaml
 
-    trainer, key = search.module.make_train(search.base), jax.random.key(0)
-    state = jax.eval_shape(trainer.init, key)
-    evaluated = jax.eval_shape(lambda state, key: trainer.evaluate(state, key, True), state, key)
-    check_metric(metric, jax.eval_shape(trainer.update, state)[1], evaluated)
     text = yaml.safe_dump(wandb_sweep(search, metric), sort_keys=False, allow_unicode=True, width=1000)
     try:
         with open(path, "x", encoding="utf-8") as file:
@@ -688,7 +696,6 @@ def run(search: Search, metric: str, path: Path) -> None:
     """Trains a program's settings after the other's, and after each writes the results so far.
 
     Raises:
-        BadInput: there is no such metric.
         RunError: a file cannot be written, or no setting has a score.
         SystemExit: 130 or 143 after a signal, with the results written.
     """
@@ -747,11 +754,11 @@ def main() -> None:
     parser.add_argument("--search-seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument(
         "--metric",
-        default="episode_return",
+        default=METRIC,
         help="the score: episode_return, episode_success, eval_return, ... (default: episode_return)",
     )
-    parser.add_argument("--output", type=Path, help="new directory (default: runs/sweep-...)")
-    parser.add_argument("--wandb-sweep", type=Path, metavar="FILE",
+    parser.add_argument("--output", help="new directory (default: runs/sweep-...)")
+    parser.add_argument("--wandb-sweep", metavar="FILE",
                         help="train nothing, write the search for `wandb sweep` and `wandb agent`")  # fmt: skip
     with signals.stopping_at_once(), exit_codes():
         if len(sys.argv) > 1 and sys.argv[1].startswith("-") and not {"-h", "--help"} & set(sys.argv):
@@ -759,13 +766,18 @@ def main() -> None:
         args, flags = parser.parse_known_args()
         if args.search_seed < 0:
             raise BadInput(f"search_seed={args.search_seed}: must be at least 0")
+        for name in ("output", "wandb_sweep"):
+            if getattr(args, name) == "":
+                raise BadInput(f"{name}='': must be a path")
         search = plan(args.trainer, args.grid, args.random, args.num_settings, args.search_seed, flags)
+        if args.metric != METRIC:  # which every trainer has
+            check_metric(search, args.metric)
         if args.wandb_sweep:
             if args.output:
-                raise BadInput(f"output={str(args.output)!r}: nothing is trained with --wandb-sweep, leave it out")
-            write_wandb_sweep(search, args.metric, args.wandb_sweep)
+                raise BadInput(f"output={args.output!r}: nothing is trained with --wandb-sweep, leave it out")
+            write_wandb_sweep(search, args.metric, Path(args.wandb_sweep))
             return
-        path = args.output or default_path(search)
+        path = Path(args.output) if args.output else default_path(search)
         create(search, args.metric, path, ["python", *sys.argv])
         try:
             run(search, args.metric, path)
