@@ -317,10 +317,12 @@ def test_ctrl_c_writes_the_table_of_what_was_trained(main, tmp_path, monkeypatch
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    code, out, _ = main("--grid", "learning-rate=0.1,0.2", "--total-timesteps", 12000, "--output", tmp_path)
+    shapes = ("--grid", "learning-rate=0.1,0.2", "--grid", "core.d-model=6,8")
+    code, *_ = main(*shapes, "--total-timesteps", 12000, "--output", tmp_path)
     thread.join()
     assert code == 130
     table = pandas.read_csv(tmp_path / "results.csv")
+    assert sorted(table.setting) == [0, 2], "the second program must not begin"
     assert table.status.str.startswith("stopped").all() and 0 < table.env_steps[0] < 12000
     rows = curves(tmp_path, 0)
     assert rows[-1]["env_steps"] == table.env_steps[0]
@@ -342,6 +344,26 @@ def test_the_score_is_the_mean_over_the_episodes_of_the_last_tenth(tmp_path):
     assert np.isnan(score[1])
     rows = metrics.read(tmp_path / "curves.csv")
     assert len(rows) == 2 * sweep.LOG_POINTS and {row["seed"] for row in rows} == {5}
+
+
+def test_the_best_is_done_and_has_a_score_of_every_seed():
+    """What has diverged stands last, whatever its other seeds reached; before it what was stopped or lacks scores."""
+    search = plan("learning-rate=1,2,3,4,5,6", flags=["--num-seeds", "2"])
+    score = np.array([[5.0, 6.0], [9.0, np.nan], [7.0, 7.5], [99.0, np.nan], [np.nan, np.nan]])
+    diverged = np.array([[0, 0], [0, 0], [0, 0], [0, 17], [4, 2]])
+    stopped = sweep.Outcome([5], np.array([[50.0, 51.0]]), np.zeros((1, 2), int), 10, False)
+    rows = sweep.table(
+        search, "episode_return", [sweep.Outcome([0, 1, 2, 3, 4], score, diverged, 20, True), stopped]
+    )
+    assert [(row["setting"], row["status"]) for row in rows] == [
+        (2, "done"),
+        (0, "done"),
+        (5, "stopped"),
+        (1, "done, no episode ended"),
+        (3, "diverged at update 17"),
+        (4, "diverged at update 2"),
+    ]
+    assert [sweep.is_scored(row, "episode_return") for row in rows] == [True, True, True, True, False, False]
 
 
 # ------------------------------------------------------------------------------------------------------------
