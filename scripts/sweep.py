@@ -480,7 +480,8 @@ def train(search: Search, indices: list[int], metric: str, curves: Curves, bar: 
     if programs.evaluate is None:
         score = log.score(metric)
     else:
-        evaluated = programs.evaluate(values, state, loop.evaluation_keys(keys, log.update))
+        evaluation_keys = jax.device_put(loop.evaluation_keys(keys, log.update), keys.sharding)
+        evaluated = programs.evaluate(values, state, evaluation_keys)
         columns = {metrics.evaluation_column(name): episodes for name, episodes in evaluated.items()}
         score = np.asarray(columns[metric]).mean(axis=1, dtype=float)
     score = np.where(log.diverged > 0, np.nan, score).reshape(len(indices), len(seeds))

@@ -347,7 +347,7 @@ def test_the_score_is_the_mean_over_the_episodes_of_the_last_tenth(tmp_path):
 
 
 def test_the_best_is_done_and_has_a_score_of_every_seed():
-    """What has diverged stands last, whatever its other seeds reached; before it what was stopped or lacks scores."""
+    """What has diverged stands last, whatever its other seeds reached; before it what was stopped or lacks one."""
     search = plan("learning-rate=1,2,3,4,5,6", flags=["--num-seeds", "2"])
     score = np.array([[5.0, 6.0], [9.0, np.nan], [7.0, 7.5], [99.0, np.nan], [np.nan, np.nan]])
     diverged = np.array([[0, 0], [0, 0], [0, 0], [0, 17], [4, 2]])
