@@ -15,7 +15,7 @@ The output directory gets:
     sweep.yaml         the search and every other setting, the command, commit, versions, hardware
     curves.csv         a row a setting, seed and log point, with the columns of a run's metrics.csv
     results.csv        a row a setting, the best first: mean over seeds and 95 % confidence interval of the score
-    results.png        the same as a picture
+    results.png        the same over each field, with the seeds' scores and the settings' numbers
     best_command.txt   the trainer's command of the best setting
 
 The score is the metric's mean over the episodes that ended in the last tenth of the run, or, for a metric eval_*,
@@ -582,11 +582,13 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
                 x = values.index(value) + 0.5 * ((order + 1) / (len(there) + 1) - 0.5) if listed else value
                 half = 0.0 if math.isnan(row["high"]) else row["high"] - row[metric]
                 style = dict(fmt="o", markersize=4, color=BLUE, alpha=0.6, elinewidth=1)
-                if row is rows[0]:
+                if row is rows[0] and is_scored(row, metric):
                     style |= dict(fmt="D", markersize=6, color=ORANGE, alpha=1.0, zorder=3)
                 elif row["diverged"]:
                     style |= dict(fmt="x", color="grey")
                 axes.errorbar(x, row[metric], half, **style)
+                if len(rows) <= 24:  # the numbers of the table
+                    axes.annotate(row["setting"], (x, row[metric]), (4, 4), textcoords="offset points", fontsize=7)
                 axes.plot([x] * seeds, [row[name] for name in of_seeds], "_", color=style["color"], markersize=5)
         if listed:
             axes.set_xticks(
@@ -607,9 +609,8 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
     for axes in panels[::columns]:
         axes.set_ylabel(metric)
     interval = f"{seeds} seeds, their mean and its 95 % confidence interval" if seeds > 1 else "one seed"
-    figure.suptitle(
-        f"{search.base.env['id']}, {search.base.core['name']} ({search.algo}): {interval}", fontsize=10
-    )
+    where = f"{search.base.env['id']}, {search.base.core['name']} ({search.algo})"
+    figure.suptitle(f"{where}: {interval}; orange: the best", fontsize=10)
     with writing(path):
         figure.savefig(path, dpi=130, format="png")
 
