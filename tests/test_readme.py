@@ -1,9 +1,9 @@
 """Every command of README.md that the base install can run.
 
-Commands are those of shell blocks and code spans that begin with `python`. A trainer's command is built and its start
-and update are traced; a script's command runs, on a trained agent where it asks for a run that README's reader has
-made. The slow test runs everything, in README's order, in processes of its own. A command of a kind that stands
-nowhere here is a failure: teach the test what to do with it.
+Commands are those of shell blocks and code spans that begin with `python`. A trainer's command is built and its
+start and update are traced; a script's command runs, on a trained agent where it asks for a run that README's
+reader has made. The slow test runs everything, in README's order, in processes of its own. A command of a kind that
+stands nowhere here is a failure: teach the test what to do with it.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Command(NamedTuple):
 
 
 def shell_lines(readme: str) -> list[str]:
-    """Commands in README's order: the lines of shell blocks, split at &&, and code spans that begin with python."""
+    """Commands in README's order: lines of shell blocks, split at &&, and code spans that begin with python."""
     lines = []
     fence = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
     for match in fence.finditer(readme):
@@ -82,8 +82,8 @@ def understand(text: str) -> Command:
     environment = [tuple(words.pop(0).split("=", 1)) for _ in range(len(words)) if re.match(r"[A-Z_]+=", words[0])]
     if len(words) > 1 and words[0] == "python":
         folder, _, name = words[1].removesuffix(".py").rpartition("/")
-        kinds = {("algos", each): "trainer" for each in TRAINERS} | {("scripts", each): "script" for each in SCRIPTS}
-        kind = (kinds | {("scripts", "benchmark"): "benchmark"}).get((folder, name))
+        kinds = {("algos", each): "trainer" for each in TRAINERS} | {("scripts", "benchmark"): "benchmark"}
+        kind = (kinds | {("scripts", each): "script" for each in SCRIPTS}).get((folder, name))
         if kind:
             return Command(text, kind, name, tuple(words[2:]), tuple(environment))
     raise AssertionError(f"README: a command that tests/test_readme.py does not know: {text}")
@@ -195,7 +195,7 @@ def test_there_are_commands_of_every_kind_and_each_that_is_skipped_has_a_reason(
 
 
 @pytest.mark.parametrize(
-    "text", ["python scripts/new.py", "python algos/new.py", "make", "python -m scripts.plot", "./run.sh", "python"]
+    "text", ["python scripts/new.py", "python algos/new.py", "make", "python -m scripts.plot", "./run.sh"]
 )
 def test_a_command_of_an_unknown_kind_is_a_failure(text):
     with pytest.raises(AssertionError, match="does not know"):

@@ -34,8 +34,8 @@ for batch in (1, 5):
         carry, action = act(carry, inputs["obs"][t], inputs["reset"][t], *key)
         actions.append(action)
     np.savez(f"outputs{batch}.npz", *carry, actions=np.stack(actions))
-foreign = {name.partition(".")[0] for name in sys.modules} & {"algos", "networks", "envs", "scripts", "flax", "gymnax"}
-assert not foreign, foreign
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not loaded & {"algos", "networks", "envs", "scripts", "flax", "gymnax"}
 """
 
 
