@@ -2,8 +2,8 @@
 
 Commands are those of shell blocks and code spans that begin with `python`. A trainer's command is built and its
 start and update are traced; a script's command runs, on a trained agent where it asks for a run that README's
-reader has made. The slow test runs everything, in README's order, in processes of its own. A command of a kind that
-stands nowhere here is a failure: teach the test what to do with it.
+reader has made. The slow test runs everything, in README's order, in processes of its own. A command of a kind
+that stands nowhere here is a failure: teach the test what to do with it.
 """
 
 import contextlib
