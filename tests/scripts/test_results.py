@@ -25,6 +25,14 @@ def test_every_table_of_metrics_lies_beside_its_configuration():
     assert {path.parent for path in RESULTS.rglob("metrics.csv")} == {path.parent for path in CONFIGS}
 
 
+def test_every_other_table_says_itself_where_it_comes_from():
+    for path in RESULTS.rglob("*.csv"):
+        if not list(path.parent.glob("*.yaml")):
+            comments = [line for line in path.read_text().splitlines() if line.startswith("# ")]
+            fields = [line[2:].partition(": ")[0] for line in comments]
+            assert {"command", "commit", "seeds", "hardware"} <= set(fields), path
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.parent.relative_to(RESULTS)))
 def test_a_result_names_its_command_commit_seeds_and_hardware_and_can_be_repeated(path):
     text = path.read_text()
