@@ -29,11 +29,12 @@ AGENT = "scripts/notebooks/results/TMaze-v2-20/agent"
 
 SKIPPED = {
     r"python3 -m venv |cd |git clone ": "the shell's, nothing of this repository",
-    r"(python -m )?pip install ": "needs the network",
+    r"(python -m )?pip install |(sudo )?apt-get ": "needs the network",
     r"python -m pytest|pytest ": "this test runs inside it",
     r"(python -m )?jupyter ": "interactive; tests/scripts/test_notebooks.py executes the notebooks",
     r"python .*\bcraftax": "needs the extra craftax",
     r"(MUJOCO_GL=\w+ )?python .*\bMemoryMaze|python .*\bmemorymaze-": "needs the extra for Memory Maze",
+    r"python .*\bmy_package\b": "names a package of the reader's",
     r"python .*--wandb online": "needs the network and an account",
     r"python .*--(coordinator|num-processes|process-id)\b": "needs several hosts",
 }
@@ -47,7 +48,7 @@ SLOW_SCRIPTS = {"diagnose", "sweep"}  # their own tests run them small
 
 
 class Command(NamedTuple):
-    """A command of README: `kind` is "trainer", "script", "benchmark" or, with a reason, "skipped"."""
+    """A command of README: `kind` is "trainer", "script", "benchmark", "unknown" or, with a reason, "skipped"."""
 
     text: str
     kind: str
@@ -59,34 +60,37 @@ class Command(NamedTuple):
 
 def shell_lines(readme: str) -> list[str]:
     """Commands in README's order: lines of shell blocks, split at &&, and code spans that begin with python."""
-    lines = []
+    found = []  # (place, line)
     fence = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
     for match in fence.finditer(readme):
         language, body = match.groups()
-        assert language in ("bash", "python", "bibtex", ""), f"a block of {language!r}: is it shell?"
-        if language == "bash":
-            joined = body.replace("\\\n", " ").splitlines()
-            lines += [(match.start(), each) for line in joined for each in line.split(" && ")]
+        lines = body.replace("\\\n", " ").splitlines()
+        if language == "":  # a tree of folders, or output; a command there is one too
+            lines = [line for line in lines if line.strip().startswith("python ")]
+        if language not in ("python", "bibtex"):
+            found += [(match.start(), each) for line in lines for each in line.split(" && ")]
     prose = fence.sub(lambda match: " " * len(match[0]), readme)
-    lines += [(match.start(), match[1]) for match in re.finditer(r"`(python [^`]+)`", prose)]
-    words = [" ".join(shlex.split(line, comments=True)) for _, line in sorted(lines, key=lambda each: each[0])]
+    found += [(match.start(), match[1]) for match in re.finditer(r"`(python [^`]+)`", prose)]
+    words = [" ".join(shlex.split(line, comments=True)) for _, line in sorted(found, key=lambda each: each[0])]
     return [re.sub(r"^\.venv/bin/(python )?", r"\1", line) for line in words if line]
 
 
 def understand(text: str) -> Command:
-    """What to do with a command; an AssertionError where nobody has said."""
+    """What to do with a command; kind "unknown" where nobody has said."""
     for pattern, reason in SKIPPED.items():
         if re.match(pattern, text):
             return Command(text, "skipped", reason=reason)
     words = shlex.split(text)
-    environment = [tuple(words.pop(0).split("=", 1)) for _ in range(len(words)) if re.match(r"[A-Z_]+=", words[0])]
+    environment = []
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        environment.append(tuple(words.pop(0).split("=", 1)))
     if len(words) > 1 and words[0] == "python":
         folder, _, name = words[1].removesuffix(".py").rpartition("/")
         kinds = {("algos", each): "trainer" for each in TRAINERS} | {("scripts", "benchmark"): "benchmark"}
         kind = (kinds | {("scripts", each): "script" for each in SCRIPTS}).get((folder, name))
         if kind:
             return Command(text, kind, name, tuple(words[2:]), tuple(environment))
-    raise AssertionError(f"README: a command that tests/test_readme.py does not know: {text}")
+    return Command(text, "unknown")
 
 
 COMMANDS = [understand(text) for text in dict.fromkeys(shell_lines((ROOT / "README.md").read_text("utf-8")))]
@@ -186,6 +190,10 @@ def test_a_command_of_the_benchmark_names_parts_and_presets_that_exist(command, 
     assert all(re.search(rf"ran\"?:? +\"?{name}", out) for name in asked)
 
 
+def test_every_command_is_known():
+    assert [each.text for each in COMMANDS if each.kind == "unknown"] == []
+
+
 def test_there_are_commands_of_every_kind_and_each_that_is_skipped_has_a_reason():
     kinds = [each.kind for each in COMMANDS]
     assert kinds.count("trainer") >= 10 and kinds.count("script") >= 3 and "benchmark" in kinds
@@ -197,10 +205,10 @@ def test_there_are_commands_of_every_kind_and_each_that_is_skipped_has_a_reason(
 @pytest.mark.parametrize(
     "text", ["python scripts/new.py", "python algos/new.py", "make", "python -m scripts.plot", "./run.sh"]
 )
-def test_a_command_of_an_unknown_kind_is_a_failure(text):
-    with pytest.raises(AssertionError, match="does not know"):
-        understand(text)
-    assert shell_lines(f"\n```bash\n{text}   # comment\n```\n") == [text]
+def test_a_command_of_an_unknown_kind_is_not_passed_over(text):
+    for language in ("bash", "sh", "console", *([""] if text.startswith("python") else [])):
+        assert shell_lines(f"\n```{language}\n{text}   # comment\n```\n") == [text]
+    assert understand(text).kind == "unknown"
 
 
 def test_lines_are_joined_and_variables_are_set():
