@@ -4,7 +4,7 @@
     vec = envs.VectorEnv(env, num_envs=32, pool_size=64)                      # what trainers step
 
 A new environment is one module with `IDS`, `options(env_id)` and `make(env_id, **options)`, and its name in
-`_MODULES`; one that lives elsewhere is handed to `register`.
+`_MODULES`.
 """
 
 import importlib
@@ -22,26 +22,6 @@ _MODULE_OF = {env_id: module for module in map(importlib.import_module, _MODULES
 
 ENV_IDS: tuple[str, ...] = tuple(_MODULE_OF)
 """Every id that `make` accepts."""
-
-_OWN_IDS = frozenset(ENV_IDS)
-
-
-def register(module: Any) -> None:
-    """Makes the environments of a module known to `make` and to the trainers of this process.
-
-    Args:
-        module: anything with `IDS`, `options(env_id)` -> names and defaults, and `make(env_id, **options)` ->
-            (env, params).
-
-    Raises:
-        ValueError: an id is one of this package's own. One that was registered before is replaced.
-    """
-    global ENV_IDS
-    for env_id in module.IDS:
-        if env_id in _OWN_IDS:
-            raise ValueError(f"env.id={env_id!r}: must be none of this package's own")
-    _MODULE_OF.update(dict.fromkeys(module.IDS, module))
-    ENV_IDS = tuple(_MODULE_OF)
 
 
 def options(env_id: str) -> dict[str, Any]:
@@ -75,6 +55,24 @@ def make(env_id: str, **options: Any):
             raise ValueError(unknown(f"env.{name}", value, name, defaults, what=f"an option of {env_id}"))
         options[name] = _as_type_of(defaults[name], name, value)
     return _MODULE_OF[env_id].make(env_id, **{**defaults, **options})
+
+
+def register(module: Any) -> None:
+    """Makes environments that live outside this package known to `make` and to the trainers of this process.
+
+    Args:
+        module: anything with `IDS`, `options(env_id)` -> names and defaults, and `make(env_id, **options)` ->
+            (env, params).
+
+    Raises:
+        ValueError: an id is one of this package's own. One that was registered before is replaced.
+    """
+    global ENV_IDS
+    for env_id in module.IDS:
+        if getattr(_MODULE_OF.get(env_id), "__name__", None) in _MODULES:
+            raise ValueError(f"env.id={env_id!r}: must be none of this package's own")
+    _MODULE_OF.update(dict.fromkeys(module.IDS, module))
+    ENV_IDS = tuple(_MODULE_OF)
 
 
 def _defaults(env_id: str) -> dict[str, Any]:

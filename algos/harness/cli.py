@@ -273,9 +273,9 @@ def _names(presets: Presets) -> str:
         f"{title}: {', '.join(names)}"
         for title, names in (
             ("--preset", presets),
-            ("--config", ["config.yaml of a run to repeat"]),
             ("--env.id", envs.ENV_IDS),
             ("--core.name", networks.CORES),
+            ("--config", ["config.yaml of a run to repeat"]),
         )
     )
 
