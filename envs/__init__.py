@@ -14,7 +14,7 @@ from envs.checks import check_choice, unknown
 from envs.vector import VectorEnv, VectorState
 from envs.wrappers import PreviousActionReward
 
-__all__ = ["ENV_IDS", "PreviousActionReward", "VectorEnv", "VectorState", "make", "options"]
+__all__ = ["ENV_IDS", "PreviousActionReward", "VectorEnv", "VectorState", "make", "options", "register"]
 
 # Importing one of these must stay cheap: heavy dependencies (brax) are imported when an environment is made.
 _MODULES = ("envs.brax_tasks", "envs.gymnax_tasks", "envs.tmaze", "envs.craftax_tasks", "envs.mystery_path")
@@ -55,6 +55,24 @@ def make(env_id: str, **options: Any):
             raise ValueError(unknown(f"env.{name}", value, name, defaults, what=f"an option of {env_id}"))
         options[name] = _as_type_of(defaults[name], name, value)
     return _MODULE_OF[env_id].make(env_id, **{**defaults, **options})
+
+
+def register(module: Any) -> None:
+    """Makes environments that live outside this package known to `make` and to the trainers of this process.
+
+    Args:
+        module: anything with `IDS`, `options(env_id)` -> names and defaults, and `make(env_id, **options)` ->
+            (env, params).
+
+    Raises:
+        ValueError: an id is one of this package's own. One that was registered before is replaced.
+    """
+    global ENV_IDS
+    for env_id in module.IDS:
+        if getattr(_MODULE_OF.get(env_id), "__name__", None) in _MODULES:
+            raise ValueError(f"env.id={env_id!r}: must be none of this package's own")
+    _MODULE_OF.update(dict.fromkeys(module.IDS, module))
+    ENV_IDS = tuple(_MODULE_OF)
 
 
 def _defaults(env_id: str) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from scripts import evaluate, plot
 
 RESULTS = Path(__file__).parents[2] / "scripts/notebooks/results/TMaze-v2-20"
 
 
-def test_it_finds_the_cued_arm_of_a_corridor_of_20():
-    result = evaluate.evaluate(RESULTS / "agent", episodes=200, deterministic=False, seed=1)
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_it_finds_the_cued_arm_of_a_corridor_of_20(deterministic):
+    result = evaluate.evaluate(RESULTS / "agent", episodes=200, deterministic=deterministic, seed=1)
     assert result["env"] == "TMaze-v2" and result["core"] == "arelit"
     assert result["all"]["success"]["mean"] > 0.98
     assert result["all"]["length"]["mean"] < 21
