@@ -44,7 +44,7 @@ from algos.harness.statistics import confidence_interval
 
 # Sets the keys apart from those of training and of scripts/evaluate.py.
 FRESH = 0x64696167
-UNTOUCHED, ZEROED, FROZEN, EXCHANGED = range(4)
+UNDISTURBED, ZEROED, FROZEN, EXCHANGED = range(4)
 INTERVENTIONS = {"zeroed": ZEROED, "frozen": FROZEN, "exchanged": EXCHANGED}
 NEVER = np.int32(2**31 - 1)
 MAX_POINTS = 24  # steps at which interventions and probes are made
@@ -56,7 +56,8 @@ CLOCKS = ("phase",)  # entries of a carry that tell the time and nothing of what
 CUES = ("cue", "context")  # fields of environment states that hold what must be remembered
 MAX_COMPONENTS = 8  # of the first observation, for the probe
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7f7f7f")
-STYLES = ((COLORS[0], "-"), (COLORS[1], "-"), (COLORS[2], "-"), (COLORS[3], "--"), (COLORS[4], "--"))
+# Interventions may have the same effect: markers of several sizes keep lines visible that lie on one another.
+LOOKS = tuple(zip(COLORS, ("o-", "s-", "^-", "v--", "d--"), (8, 6, 4, 6, 4), strict=False))
 
 
 class Played(NamedTuple):
@@ -99,7 +100,8 @@ def held(carry: Any, written: Any) -> Any:
 def batched(env: Any, env_params: Any, episodes: int) -> tuple[Callable, Callable]:
     """(reset, step) of B environments that do not restart: what follows an episode's end is to be ignored.
 
-    reset: key -> (obs, env_state). step: (key, env_state, action) -> (obs, env_state, reward, terminated, done, info).
+    reset: key -> (obs, env_state).
+    step: (key, env_state, action) -> (obs, env_state, reward, terminated, done, info).
     """
 
     def reset(key):
@@ -168,7 +170,7 @@ def make_play(trainer: Any, episodes: int, delay_option: str | None) -> Callable
     trained = getattr(trainer.env_params, delay_option) if delay_option else 0
     nobody = np.arange(episodes)
 
-    def play(state, key, kind=UNTOUCHED, at=NEVER, donor=nobody, until=NEVER, delay=trained) -> Played:
+    def play(state, key, kind=UNDISTURBED, at=NEVER, donor=nobody, until=NEVER, delay=trained) -> Played:
         # Always the same types, or it would be compiled again.
         return compiled(state, key, *(np.asarray(x, np.int32) for x in (kind, at, donor, until, delay)))
 
@@ -246,8 +248,8 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
 
     option = next((name for name in DELAY_OPTIONS if name in envs.options(config.env["id"])), None)
     play = functools.partial(make_play(trainer, episodes, option), state, key)
-    untouched = jax.device_get(play())
-    last = int(np.median(untouched.report["length"])) - 1  # T
+    undisturbed = jax.device_get(play())
+    last = int(np.median(undisturbed.report["length"])) - 1  # T
     steps = np.unique(np.linspace(1, last, min(MAX_POINTS, last)).round().astype(int)) if last > 0 else []
     result = {
         "run_dir": str(run_dir),
@@ -257,19 +259,19 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
         "seed": seed,
         "env_steps": loaded.update * config.num_envs * config.num_steps,
         "episodes": episodes,
-        "untouched": {name: _mean(values) for name, values in untouched.report.items()},
+        "undisturbed": {name: _mean(values) for name, values in undisturbed.report.items()},
         "delay": _delay(config, trainer, play, option),
     }
     if not len(steps):
         skipped = {"skipped": "the median episode has a single step: there is nothing to remember"}
         return result | dict.fromkeys(("interventions", "probe", "gradient"), skipped)
     # Bytes that no statistics normalise are scaled by the encoder of images.
-    image = untouched.first_obs.dtype == np.uint8 and untouched.first_obs.ndim == 4
+    image = undisturbed.first_obs.dtype == np.uint8 and undisturbed.first_obs.ndim == 4
     obs_scale = 255.0 if image and not config.normalize_observations else 1.0
     gradient = make_gradient(trainer, min(episodes, GRADIENT_EPISODES), min(last + 1, MAX_SEGMENT), obs_scale)
     return result | {
-        "interventions": _interventions(play, untouched, steps),
-        "probe": _probe(play, untouched, steps),
+        "interventions": _interventions(play, undisturbed, steps),
+        "probe": _probe(play, undisturbed, steps),
         "gradient": _gradient(*jax.device_get(gradient(state, key))),
     }
 
@@ -283,7 +285,7 @@ def _mean(values: np.ndarray) -> dict:
 
 
 def _delay(config: Any, trainer: Any, play: Callable, option: str | None) -> dict:
-    """What untouched episodes are worth by the delay between the cue and its use."""
+    """What undisturbed episodes are worth by the delay between the cue and its use."""
     if option is None:
         return {"skipped": f"{config.env['id']} has no option for the delay"}
     trained = int(getattr(trainer.env_params, option))
@@ -300,9 +302,9 @@ def _delay(config: Any, trainer: Any, play: Callable, option: str | None) -> dic
     return {"option": option, "trained": trained, "points": points, "refused": refused}
 
 
-def _interventions(play: Callable, untouched: Played, steps: np.ndarray) -> dict:
+def _interventions(play: Callable, undisturbed: Played, steps: np.ndarray) -> dict:
     """What touching the carry before step t costs, each episode against the same one left alone."""
-    lengths, cue = untouched.report["length"], untouched.cue
+    lengths, cue = undisturbed.report["length"], undisturbed.cue
     result = {name: [] for name in INTERVENTIONS}
     for t in steps:
         reach = np.flatnonzero(lengths > t)
@@ -317,20 +319,20 @@ def _interventions(play: Callable, untouched: Played, steps: np.ndarray) -> dict
             for group, chosen in groups.items():
                 point = {"t": int(t), "episodes": len(chosen)}
                 for measure, values in report.items():
-                    before = untouched.report[measure][chosen]
+                    before = undisturbed.report[measure][chosen]
                     point[measure] = _mean(values[chosen])
                     point[f"{measure}_cost"] = _mean(before - values[chosen])
                 result.setdefault(group, []).append(point)
     return result
 
 
-def _probe(play: Callable, untouched: Played, steps: np.ndarray) -> dict:
+def _probe(play: Callable, undisturbed: Played, steps: np.ndarray) -> dict:
     """How well a linear readout of the carry before step t tells the cue, or the first observation."""
-    if untouched.cue is not None:
-        classes, label = np.unique(untouched.cue, return_inverse=True)
+    if undisturbed.cue is not None:
+        classes, label = np.unique(undisturbed.cue, return_inverse=True)
         target, what, measure = np.eye(len(classes))[label], "the cue", "accuracy"
     else:
-        target, what, measure = _components(untouched.first_obs), "what varies in the first observation", "R^2"
+        target, what, measure = _components(undisturbed.first_obs), "what varies in the first observation", "R^2"
     if target.shape[1] < 1 + (measure == "accuracy"):
         return {"skipped": f"{what} is the same in all episodes: there is nothing to read off"}
     result = {"target": what, "measure": measure, "points": []}
@@ -425,36 +427,41 @@ def draw(result: dict, output: Path) -> None:
     title = [result["env"]["id"], *options, result["core"]["name"], result["algo"]]
     counts = f"seed {result['seed']}, {result['env_steps']:,} environment steps, {result['episodes']} episodes"
     figure.suptitle(f"{', '.join(title)}; {counts}; bands: 95 % confidence", fontsize=11)
-    measure = "success" if "success" in result["untouched"] else "return"
-    untouched = result["untouched"][measure]["mean"]
+    measure = "success" if "success" in result["undisturbed"] else "return"
+    undisturbed = result["undisturbed"][measure]["mean"]
 
     axes = _panel(panels[0, 0], "Delay", result["delay"])
     if axes:
         option, points = result["delay"]["option"], result["delay"]["points"]
-        _line(axes, [(point[option], point[measure]) for point in points], COLORS[0], measure)
+        _line(axes, [(point[option], point[measure]) for point in points], COLORS[0], label=measure)
         if measure == "success":
             ended = [(point[option], point["terminated"]) for point in points]
-            _line(axes, ended, COLORS[5], "ended before the time limit", "--")
+            _line(axes, ended, COLORS[5], "o--", label="ended before the time limit")
+            axes.set_ylim(-0.03, 1.03)
         axes.axvline(result["delay"]["trained"], color="0.5", linestyle=":", label="as trained")
-        axes.set(xlabel=option, ylabel=f"{measure}, untouched")
+        axes.set(xlabel=option, ylabel=f"{measure}, undisturbed")
         axes.legend(fontsize=8)
 
     for place, name, label in ((panels[0, 1], measure, measure), (panels[0, 2], "return_cost", "return lost")):
-        axes = _panel(place, "Memory touched once, before step t", result["interventions"])
+        axes = _panel(place, "Intervention on the memory at step t", result["interventions"])
         if axes:
-            for (kind, points), style in zip(result["interventions"].items(), STYLES, strict=False):
-                color, dashes = style
-                _line(axes, [(point["t"], point[name]) for point in points], color, kind, dashes)
-            level = untouched if name == measure else 0
-            axes.axhline(level, color="0.5", linestyle=":", label="untouched")
+            for (kind, points), look in zip(result["interventions"].items(), LOOKS, strict=False):
+                _line(axes, [(point["t"], point[name]) for point in points], *look, label=kind)
+            level = undisturbed if name == measure else 0
+            axes.axhline(level, color="0.5", linestyle=":", label="no intervention")
             axes.set(xlabel="t", ylabel=f"{label} of the whole episode")
-            axes.legend(fontsize=8)
+            if name == measure == "success":
+                axes.set_ylim(-0.03, 1.03)
+    if "skipped" not in result["interventions"]:
+        figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9,
+                      title="memory at step t", frameon=False)  # fmt: skip
 
     axes = _panel(panels[1, 0], "Linear probe of the memory before step t", result["probe"])
     if axes:
         points = result["probe"]["points"]
         at, score, chance = ([point[name] for point in points] for name in ("t", "score", "chance"))
-        axes.plot(at, score, "o-", color=COLORS[0], markersize=3, label=f"memory of {points[0]['carry_size']:,} numbers")
+        size = f"memory of {points[0]['carry_size']:,} numbers"
+        axes.plot(at, score, "o-", color=COLORS[0], markersize=3, label=size)
         axes.plot(at, chance, ":", color="0.5", label="without it")
         axes.set(xlabel="t", ylabel=f"{result['probe']['measure']}, {result['probe']['target']}")
         axes.set_ylim(min(-0.03, *score), 1.03)
@@ -463,14 +470,15 @@ def draw(result: dict, output: Path) -> None:
     axes = _panel(panels[1, 1], "Gradient of the action at T by the observation at t", result["gradient"])
     if axes:
         points = [(point["t"], point["norm"]) for point in result["gradient"]["points"]]
-        _line(axes, points, COLORS[0], f"T = {result['gradient']['at']}")
+        _line(axes, points, COLORS[0], label=f"T = {result['gradient']['at']}")
         if min(norm["mean"] for _, norm in points) > 0:
             axes.set_yscale("log")
         axes.set(xlabel="t", ylabel="norm")
         axes.legend(fontsize=8)
 
     panels[1, 2].axis("off")
-    panels[1, 2].text(0, 1, "\n".join(summary(result)), va="top", fontsize=9, wrap=True)
+    text = "\n".join(textwrap.fill(line, 62, subsequent_indent="    ") for line in summary(result))
+    panels[1, 2].text(0, 1, text, va="top", fontsize=9)
     with writing(output):
         figure.savefig(output, dpi=130)
 
@@ -486,20 +494,20 @@ def _panel(axes: Any, title: str, section: dict) -> Any:
     return None
 
 
-def _line(axes: Any, points: list, color: str, label: str, style: str = "-") -> None:
+def _line(axes: Any, points: list, color: str, style: str = "o-", size: int = 3, *, label: str) -> None:
     """A line of (x, {mean, interval}) with its band."""
     points = [(x, each) for x, each in points if each["mean"] is not None]
     x = [x for x, _ in points]
     mean = [each["mean"] for _, each in points]
-    low, high = zip(*(each["interval"] or (each["mean"],) * 2 for _, each in points), strict=True)
-    axes.plot(x, mean, style, color=color, marker="o", markersize=3, label=label)
-    axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+    low, high = np.array([each["interval"] or (each["mean"],) * 2 for _, each in points]).reshape(-1, 2).T
+    axes.plot(x, mean, style, color=color, markersize=size, markerfacecolor="none", label=label)
+    axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
 
 
 def summary(result: dict) -> list[str]:
     """The page in a few lines."""
-    measure = "success" if "success" in result["untouched"] else "return"
-    lines = [f"untouched: {measure} {_text(result['untouched'][measure])}"]
+    measure = "success" if "success" in result["undisturbed"] else "return"
+    lines = [f"undisturbed: {measure} {_text(result['undisturbed'][measure])}"]
     if "skipped" in result["delay"]:
         lines.append(f"delay: skipped, {result['delay']['skipped']}")
     else:
@@ -512,19 +520,20 @@ def summary(result: dict) -> list[str]:
         return [*lines, f"memory: skipped, {result['interventions']['skipped']}"]
     for name, points in result["interventions"].items():
         worst = max(points, key=lambda point: point["return_cost"]["mean"] or 0)
-        ends = f"{measure} {_text(points[-1][measure])} at t = {points[-1]['t']}"
-        lines.append(f"{name}: {ends}; costliest at t = {worst['t']}, return lost {_text(worst['return_cost'])}")
+        ends = f"{measure} {_text(points[-1][measure])} if at t = {points[-1]['t']}"
+        lines.append(f"{name}: {ends}; return lost {_text(worst['return_cost'])} at most (t = {worst['t']})")
     probe = result["probe"]
     if "skipped" in probe:
         lines.append(f"probe: skipped, {probe['skipped']}")
     else:
         first, last = probe["points"][0], probe["points"][-1]
         scores = f"{first['score']:.3f} at t = {first['t']}, {last['score']:.3f} at t = {last['t']}"
-        lines.append(f"probe, {probe['measure']} of {probe['target']}: {scores} (without memory {last['chance']:.3f})")
+        scores += f" (without memory {last['chance']:.3f})"
+        lines.append(f"probe, {probe['measure']} of {probe['target']}: {scores}")
     norms = [point["norm"]["mean"] for point in result["gradient"]["points"]]
     largest = int(np.argmax(norms[:-1]))
-    lines.append(f"gradient of the action at T = {len(norms) - 1}: by the observation at T {norms[-1]:.3g}, "
-                 f"at 0 {norms[0]:.3g}; largest before T: {norms[largest]:.3g} at {largest}")  # fmt: skip
+    lines.append(f"gradient of the action at T = {len(norms) - 1}, norm by observation: {norms[-1]:.3g} at t = T, "
+                 f"{norms[0]:.3g} at t = 0; largest before T: {norms[largest]:.3g} at t = {largest}")  # fmt: skip
     return lines
 
 
