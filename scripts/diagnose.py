@@ -375,6 +375,7 @@ def ridge(inputs: np.ndarray, targets: np.ndarray, new_inputs: np.ndarray) -> tu
     if not varies.any():
         return np.broadcast_to(constant, (len(new_inputs), len(constant))), constant
     x, new_x = ((each[:, varies] - mean[varies]) / std[varies] for each in (inputs, new_inputs))
+    new_x = np.clip(new_x, x.min(0), x.max(0))  # one entry far outside of what was fitted would decide alone
     eigenvalues, vectors = np.linalg.eigh(x @ x.T)
     rotated = vectors.T @ (targets - constant)
     best = None
@@ -403,7 +404,10 @@ def _components(obs: np.ndarray) -> np.ndarray:
 
 def _gradient(norms: np.ndarray, reach: np.ndarray) -> dict:
     """The gradient of the action at T by the observation at t = 0 .. T, from norms [T + 1, B]."""
-    points = [{"t": t, "norm": _mean(each[reach])} for t, each in enumerate(norms)]
+    quartiles = np.quantile(norms[:, reach].astype(float), (0.25, 0.5, 0.75), axis=1)
+    points = [
+        {"t": t, "median": m, "quartiles": [low, high]} for t, (low, m, high) in enumerate(quartiles.T.tolist())
+    ]
     return {"at": len(norms) - 1, "episodes": int(reach.sum()), "points": points}
 
 
@@ -428,7 +432,6 @@ def draw(result: dict, output: Path) -> None:
     counts = f"seed {result['seed']}, {result['env_steps']:,} environment steps, {result['episodes']} episodes"
     figure.suptitle(f"{', '.join(title)}; {counts}; bands: 95 % confidence", fontsize=11)
     measure = "success" if "success" in result["undisturbed"] else "return"
-    undisturbed = result["undisturbed"][measure]["mean"]
 
     axes = _panel(panels[0, 0], "Delay", result["delay"])
     if axes:
@@ -447,8 +450,11 @@ def draw(result: dict, output: Path) -> None:
         if axes:
             for (kind, points), look in zip(result["interventions"].items(), LOOKS, strict=False):
                 _line(axes, [(point["t"], point[name]) for point in points], *look, label=kind)
-            level = undisturbed if name == measure else 0
-            axes.axhline(level, color="0.5", linestyle=":", label="no intervention")
+            # The same episodes without the intervention: those that last until t.
+            at, after, cost = ([point[x] for point in result["interventions"]["zeroed"]]
+                               for x in ("t", measure, f"{measure}_cost"))  # fmt: skip
+            before = [a["mean"] + c["mean"] if name == measure else 0 for a, c in zip(after, cost, strict=True)]
+            axes.plot(at, before, ":", color="0.5", label="no intervention")
             axes.set(xlabel="t", ylabel=f"{label} of the whole episode")
             if name == measure == "success":
                 axes.set_ylim(-0.03, 1.03)
@@ -463,17 +469,19 @@ def draw(result: dict, output: Path) -> None:
         size = f"memory of {points[0]['carry_size']:,} numbers"
         axes.plot(at, score, "o-", color=COLORS[0], markersize=3, label=size)
         axes.plot(at, chance, ":", color="0.5", label="without it")
-        axes.set(xlabel="t", ylabel=f"{result['probe']['measure']}, {result['probe']['target']}")
-        axes.set_ylim(min(-0.03, *score), 1.03)
+        label = f"{result['probe']['measure']} of {result['probe']['target']}"
+        axes.set(xlabel="t", ylabel=textwrap.fill(label, 28))
+        axes.set_ylim(np.clip(min(score), -1, 0) - 0.03, 1.03)
         axes.legend(fontsize=8)
 
     axes = _panel(panels[1, 1], "Gradient of the action at T by the observation at t", result["gradient"])
     if axes:
-        points = [(point["t"], point["norm"]) for point in result["gradient"]["points"]]
+        points = [(point["t"], point["median"], point["quartiles"]) for point in result["gradient"]["points"]]
+        points = [(t, {"mean": median, "interval": quartiles}) for t, median, quartiles in points]
         _line(axes, points, COLORS[0], label=f"T = {result['gradient']['at']}")
-        if min(norm["mean"] for _, norm in points) > 0:
+        if min(norm["interval"][0] for _, norm in points) > 0:
             axes.set_yscale("log")
-        axes.set(xlabel="t", ylabel="norm")
+        axes.set(xlabel="t", ylabel="norm, median and quartiles")
         axes.legend(fontsize=8)
 
     panels[1, 2].axis("off")
@@ -530,7 +538,7 @@ def summary(result: dict) -> list[str]:
         scores = f"{first['score']:.3f} at t = {first['t']}, {last['score']:.3f} at t = {last['t']}"
         scores += f" (without memory {last['chance']:.3f})"
         lines.append(f"probe, {probe['measure']} of {probe['target']}: {scores}")
-    norms = [point["norm"]["mean"] for point in result["gradient"]["points"]]
+    norms = [point["median"] for point in result["gradient"]["points"]]
     largest = int(np.argmax(norms[:-1]))
     lines.append(f"gradient of the action at T = {len(norms) - 1}, norm by observation: {norms[-1]:.3g} at t = T, "
                  f"{norms[0]:.3g} at t = 0; largest before T: {norms[largest]:.3g} at t = {largest}")  # fmt: skip
