@@ -479,8 +479,10 @@ def draw(result: dict, output: Path) -> None:
         points = [(point["t"], point["median"], point["quartiles"]) for point in result["gradient"]["points"]]
         points = [(t, {"mean": median, "interval": quartiles}) for t, median, quartiles in points]
         _line(axes, points, COLORS[0], label=f"T = {result['gradient']['at']}")
-        if min(norm["interval"][0] for _, norm in points) > 0:
-            axes.set_yscale("log")
+        norms = np.array([norm["mean"] for _, norm in points])
+        if norms[:-1].any():  # rounding and clipping leave zeros that say no more than the smallest norms
+            axes.set_yscale("log", nonpositive="clip")
+            axes.set_ylim(max(norms[norms > 0].min() / 3, norms.max() * 1e-8), norms.max() * 3)
         axes.set(xlabel="t", ylabel="norm, median and quartiles")
         axes.legend(fontsize=8)
 
