@@ -131,10 +131,8 @@ def test_continuous_actions_and_environments_without_a_cue_or_a_delay(continuous
     assert (continuous / "diagnosis.png").is_file()
     result = json.loads((continuous / "diagnosis.json").read_text())
     assert set(result["interventions"]) == {"zeroed", "frozen", "exchanged"}
-    assert means(
-        result["interventions"]["zeroed"], "return_cost"
-    ).any()  # AReLiT's memory matters a little already
-    assert result["probe"]["measure"] == "R^2" and result["probe"]["points"][0]["score"] > 0.5
+    assert means(result["interventions"]["zeroed"], "return_cost").any()  # its memory matters a little already
+    assert result["probe"]["measure"] == "R^2" and result["probe"]["points"][0]["score"] > 0.25
     assert len(result["gradient"]["points"]) == 8
     assert all(point["median"] > 0 for point in result["gradient"]["points"])
 
@@ -217,16 +215,17 @@ def test_gradients_are_those_of_the_log_odds_or_of_every_entry_of_the_mean(discr
 
 def test_interventions_do_to_the_carry_what_they_say():
     trainer = Leaky(True)
-    play = diagnose.make_play(trainer, 4, None)
+    play = diagnose.make_play(trainer, 8, None)
     key = jax.random.key(3)
     carry = {t: np.asarray(play(0, key, until=t).carry) for t in (1, 2, 3)}
-    first, second, third = carry[1], carry[2] - carry[1] / 2, carry[3] - carry[2] / 2  # w . obs_t of t = 0, 1, 2
+    assert {*carry[1].tolist()} == {3.0, 4.0}  # both cues
+    seen = carry[3] - carry[2] / 2  # what the observation of t = 2 adds
     frozen = play(0, key, kind=diagnose.FROZEN, at=1, until=3).carry
-    np.testing.assert_allclose(frozen, first, rtol=1e-6)
-    donor = np.array([1, 2, 3, 0])
+    np.testing.assert_allclose(frozen, carry[1], rtol=1e-6)
+    donor = np.roll(np.arange(8), 1)
     exchanged = play(0, key, kind=diagnose.EXCHANGED, at=2, donor=donor, until=3).carry
-    np.testing.assert_allclose(exchanged, carry[2][donor] / 2 + third, rtol=1e-5, atol=1e-6)
-    assert len({*first.tolist()}) == 2 and second.shape == (4,)  # both cues are among them
+    np.testing.assert_allclose(exchanged, carry[2][donor] / 2 + seen, rtol=1e-5, atol=1e-6)
+    assert (np.asarray(exchanged) != carry[3]).any()
 
 
 def test_ridge_finds_a_line_among_more_inputs_than_examples_and_nothing_in_noise():
