@@ -21,7 +21,8 @@ c_t the core's carry before the observation of step t, and T the last step of th
 * Gradient of the action at T with respect to the observation at t: Frobenius norm of the Jacobian of the policy's
   mean, or, for discrete actions, of the log-odds of the likeliest, which do not fade as the policy becomes sure.
 
-Episodes that end before a step have no part in what is said of it.
+Episodes that end before a step have no part in what is said of it. A longer corridor is also a longer walk: where
+success is lost because the agent does not arrive, episodes run into the time limit, which the page shows apart.
 """
 
 import argparse
@@ -227,7 +228,7 @@ def make_gradient(trainer: Any, episodes: int, num_steps: int, obs_scale: float)
 
 
 def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) -> dict:
-    """Everything that --json of this script holds, as plain numbers; a value that does not exist is None.
+    """The page's numbers, as they are written to JSON; a value that does not exist is None.
 
     Args:
         run_dir: a run directory with a checkpoint.
@@ -430,7 +431,7 @@ def draw(result: dict, output: Path) -> None:
     options = [f"{name} {value}" for name, value in result["env"].items() if name in DELAY_OPTIONS]
     title = [result["env"]["id"], *options, result["core"]["name"], result["algo"]]
     counts = f"seed {result['seed']}, {result['env_steps']:,} environment steps, {result['episodes']} episodes"
-    figure.suptitle(f"{', '.join(title)}; {counts}; bands: 95 % confidence", fontsize=11)
+    figure.suptitle(f"{', '.join(title)}; {counts}; bands: 95 % confidence, if not named", fontsize=11)
     measure = "success" if "success" in result["undisturbed"] else "return"
 
     axes = _panel(panels[0, 0], "Delay", result["delay"])
