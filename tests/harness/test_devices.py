@@ -53,7 +53,7 @@ def test_a_run_on_two_devices_goes_on_on_one(tmp_path):
 
 def test_a_seed_count_that_does_not_divide_runs_on_fewer_devices_and_says_so(tmp_path):
     err = run(tmp_path / "run", "--num-seeds", 3, device_count=2)
-    assert "3 seed(s) on 1 of 2 local device(s)" in err and "3 does not divide over 2" in err
+    assert "3 seed(s) on 1 of 2 local device(s)" in err and "num_seeds=3 and num_envs=3 do not divide" in err
 
 
 def test_the_mesh_takes_the_largest_number_of_devices_that_divides():
