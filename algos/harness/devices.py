@@ -47,8 +47,8 @@ def seed_mesh(num_seeds: int, num_envs: int = 1) -> Mesh:
 def describe(mesh: Mesh, num_seeds: int, num_envs: int) -> str:
     """One line: how many devices the seeds and their environments are on, and why not on more."""
     there, kind = jax.device_count(), mesh.devices.flat[0].device_kind
-    whose = "local" if jax.process_count() == 1 else f"{jax.process_count()} processes'"
-    text = f"{num_seeds} seed(s) on {mesh.size} of {there} {whose} device(s) ({kind})"
+    which = "local device(s)" if jax.process_count() == 1 else f"device(s) of {jax.process_count()} processes"
+    text = f"{num_seeds} seed(s) on {mesh.size} of {there} {which} ({kind})"
     if mesh.shape["env"] > 1:
         text += f", the {num_envs} environments of each on {mesh.shape['env']}"
     if mesh.size < there:

@@ -50,6 +50,26 @@ def from_first(tree: Any) -> Any:
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
 
 
+def is_loss(error: Exception) -> bool:
+    """Whether JAX raised this because another process cannot be reached."""
+    # JAX has no class for it: gloo's failures come as ValueError, NCCL's as JaxRuntimeError.
+    return jax.process_count() > 1 and any(word in str(error) for word in ("Gloo", "NCCL", "oordination service"))
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """Arrays that every process has whole, laid out by `shardings`; each process keeps its part."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        whole = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        array = jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key else array
+
+    return jax.tree.map(place, tree, shardings)
+
+
 def gathered(tree: Any, mesh: Mesh) -> Any:
     """Begins to copy arrays that lie on the mesh to every process; fetching the result waits for them."""
     return tree if jax.process_count() == 1 else _copy(mesh)(tree)

@@ -64,8 +64,8 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         wandb = hosts.on_first(lambda: WandbLog(mode, path, {"algo": algo, **dataclasses.asdict(config)}))
         try:
             stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
-        except jax.errors.JaxRuntimeError as error:
-            if jax.process_count() == 1:
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            if not hosts.is_loss(error):
                 raise
             raise RunError(f"process {jax.process_index()} of {jax.process_count()}: another process of this job is "
                            f"gone; continue with: {resume_command} ({one_line(error)[:200]})") from error  # fmt: skip
@@ -176,7 +176,7 @@ def _train(
     mesh = devices.seed_mesh(config.num_seeds, config.num_envs)
     say(devices.describe(mesh, config.num_seeds, config.num_envs))
     sharding = devices.seed_sharding(mesh)
-    seed_keys = jax.device_put(devices.seed_keys(config.seed, config.num_seeds), sharding)
+    seed_keys = hosts.placed(devices.seed_keys(config.seed, config.num_seeds), sharding)
     abstract = abstract_state(trainer, config.num_seeds)
     state_sharding = devices.state_sharding(mesh, abstract, config.num_envs)
     abstract, abstract_keys = jax.tree.map(
@@ -193,7 +193,7 @@ def _train(
         update, state, carried = 0, programs.init(seed_keys), None
     else:
         update, state, carried = restored
-        state = jax.device_put(state, state_sharding)
+        state = hosts.placed(state, state_sharding)
         say(f"resuming after update {update} of {trainer.num_updates}")
     saved = update
 
