@@ -1,13 +1,13 @@
 """Run a trainer as one process of a job of several, on one or many hosts.
 
-    srun python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big       # SLURM, Open MPI: as found
+    srun python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big       # SLURM
 
-    export JAX_COORDINATOR_ADDRESS=host0:9876 JAX_NUM_PROCESSES=2                       # by hand, in two terminals,
+    export JAX_COORDINATOR_ADDRESS=host0:9876 JAX_NUM_PROCESSES=2                       # by hand, in two terminals
     JAX_PROCESS_ID=0 python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big
     JAX_PROCESS_ID=1 python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big
 
-Every process gets the same flags. The first writes the run directory and prints. If one is lost, the others end with
-exit code 1; the run goes on from its last checkpoint with --resume, on any number of processes and devices.
+Every process gets the same flags. The first writes the run directory and prints. If one is lost, the others end;
+the run goes on from its last checkpoint with --resume, on any number of processes and devices.
 """
 
 import os
@@ -68,7 +68,8 @@ def join() -> None:
 def main() -> None:
     with exit_codes():
         if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
-            raise BadInput(f"TRAINER={(sys.argv[1:] or [''])[0]!r}: must be a trainer's file, and its flags after it")
+            given = sys.argv[1] if len(sys.argv) > 1 else ""
+            raise BadInput(f"TRAINER={given!r}: must be a trainer's file, and its flags after it")
         join()
     sys.argv = sys.argv[1:]
     try:

@@ -62,7 +62,7 @@ def seed_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, state: Any, num_envs: int) -> Any:
-    """For every leaf [S, ...] of a RunnerState: seeds over the mesh, and environments [S, B, ...] where it has them.
+    """For every leaf [S, ...] of a RunnerState: seeds over the mesh, and environments where it is [S, B, ...].
 
     The start states of an episode are whole on every device: any environment may take any of them.
     """
@@ -97,6 +97,4 @@ def over_seeds(fn: Callable, mesh: Mesh) -> Callable:
     if mesh.size == 1:
         return local
     # Only the seeds are cut up by hand; what happens along "env" is left to the partitioner.
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=SEEDS, out_specs=SEEDS, axis_names={"seed"}, check_vma=False
-    )
+    return jax.shard_map(local, mesh=mesh, in_specs=SEEDS, out_specs=SEEDS, axis_names={"seed"}, check_vma=False)

@@ -67,8 +67,10 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         except (jax.errors.JaxRuntimeError, ValueError) as error:
             if not hosts.is_loss(error):
                 raise
-            raise RunError(f"process {jax.process_index()} of {jax.process_count()}: another process of this job is "
-                           f"gone; continue with: {resume_command} ({one_line(error)[:200]})") from error  # fmt: skip
+            raise RunError(
+                f"process {jax.process_index()} of {jax.process_count()}: another process of this job is gone; "
+                f"continue with: {resume_command} ({one_line(error)[:200]})"
+            ) from error
         finally:
             if wandb is not None:
                 wandb.finish()
@@ -141,16 +143,14 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
     )
     memory.check(update, config, mesh)
     init, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
-    evaluation, evaluated = compile_one(
-        evaluate, abstract, abstract_keys, out=sharding, **evaluation_options()
-    )
+    evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, out=sharding, **evaluation_options())
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
     say(f"compiled in {sum(seconds.values()):.1f} s: {parts}")
     return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))
 
 
 def _restore(checkpoints: Checkpoints, abstract: Any) -> tuple[int, Any, Any] | None:
-    """(update, state of host arrays, what the report carried) of the newest checkpoint, as the first process has it."""
+    """(update, state of host arrays, what the report carried) of the newest checkpoint the first process has."""
 
     def read() -> tuple[int, Any, Any] | None:
         restored = checkpoints.restore(abstract, say)

@@ -1,4 +1,4 @@
-"""Whether a run fits, said before it is compiled where that is certain, and after its first program in any case."""
+"""Whether a run fits into memory: before anything is compiled where that is certain, else after the update is."""
 
 import math
 from pathlib import Path
@@ -55,8 +55,8 @@ def _check(needed: int, bound: str, config: Any, mesh: Mesh) -> None:
     first, *others = fields
     named = " or ".join(f"{name}={getattr(config, name)}" for name in others)
     raise BadInput(
-        f"{first}={getattr(config, first)}: an update needs {bound}{needed / GIB:.3g} GiB of memory on each device, "
-        f"which has {available / GIB:.3g} GiB free; must be lower, or {named}"
+        f"{first}={getattr(config, first)}: an update needs {bound}{needed / GIB:.3g} GiB of memory on each "
+        f"device, which has {available / GIB:.3g} GiB free; must be lower, or {named}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Environments of one seed, and seeds, on eight virtual devices: the results of one, by the collectives it takes."""
+"""Environments of one seed, and seeds, on eight virtual devices: the results of one, by few collectives."""
 
 import json
 import os
@@ -47,7 +47,8 @@ def test_the_collectives_over_environments_are_few(results, name):
     found = results[name]["eight"]["collectives"]
     assert {each["kind"] for each in found} == {"all-reduce", "all-gather"}
     assert all(each["groups"] == [list(range(8))] for each in found)
-    params = sum(np.size(array) for key, array in results[name]["one"]["start"].items() if key.startswith("params."))
+    start = results[name]["one"]["start"]
+    params = sum(np.size(values) for array, values in start.items() if array.startswith("params."))
     gradients = [each for each in found if each["kind"] == "all-reduce" and each["elements"] >= params]
     assert len(gradients) == 1  # all parameters at once, once a gradient step
     assert gradients[0]["loops"] == (0 if name.startswith("a2c") else 1)
@@ -66,7 +67,8 @@ def test_seeds_on_several_devices_are_the_seed_on_one(results):
     one = results["a2c_discrete"]["one"]["end"]
     for layout in ("seeds on eight", "two seeds on four each"):
         for array, values in results[layout]["end"].items():
-            np.testing.assert_allclose(values[0], one[array][0], rtol=1e-4, atol=1e-5, err_msg=f"{layout}, {array}")
+            message = f"{layout}, {array}"
+            np.testing.assert_allclose(values[0], one[array][0], rtol=1e-4, atol=1e-5, err_msg=message)
 
 
 @pytest.mark.parametrize("name", CORES)
