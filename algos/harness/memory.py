@@ -56,7 +56,7 @@ def _check(needed: int, bound: str, config: Any, mesh: Mesh) -> None:
     named = " or ".join(f"{name}={getattr(config, name)}" for name in others)
     raise BadInput(
         f"{first}={getattr(config, first)}: an update needs {bound}{needed / GIB:.3g} GiB of memory on each "
-        f"device, which has {available / GIB:.3g} GiB free; must be lower, or {named}"
+        f"device, which has {available / GIB:.3g} GiB free; lower it, or {named}"
     )
 
 

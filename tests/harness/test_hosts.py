@@ -23,7 +23,9 @@ LOST_S = join.HEARTBEAT_S + 30
 """A process that is killed is mostly noticed at once, and one that is silent after join.HEARTBEAT_S."""
 
 
-def start_two(*flags, only_in_second=(), devices_each=1, faults=("", ""), **environment) -> list[subprocess.Popen]:
+def start_two(
+    *flags, trainer=STUB, only_in_second=(), devices_each=1, faults=("", ""), **environment
+) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,7 +43,7 @@ def start_two(*flags, only_in_second=(), devices_each=1, faults=("", ""), **envi
         more = only_in_second if index == 1 else ()
         processes.append(
             subprocess.Popen(
-                [sys.executable, str(JOIN), str(STUB), *map(str, (*flags, *more))],
+                [sys.executable, str(JOIN), str(trainer), *map(str, (*flags, *more))],
                 env=os.environ | {name: str(value) for name, value in variables.items()},
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
@@ -135,6 +137,19 @@ def test_a_lost_first_process_ends_the_others(tmp_path):
     assert time.monotonic() - begin < LOST_S
     # Either the exchange between the devices fails first, or the connection to the first process.
     assert code != 0 and ("another process of this job is gone" in second or "another task died" in second)
+
+
+@pytest.mark.slow
+def test_a_real_trainer_on_two_processes_is_that_of_one(tmp_path):
+    trainer = JOIN.parents[1] / "algos" / "a2c_arelit.py"
+    flags = ["--core.n-layers", 1, "--core.d-model", 16, "--num-envs", 4, "--num-steps", 16]
+    flags += ["--total-timesteps", 192, "--eval-episodes", 2]
+    alone = [sys.executable, str(trainer), *map(str, flags), "--run-dir", str(tmp_path / "one")]
+    assert subprocess.run(alone, capture_output=True, timeout=300).returncode == 0
+    ended = outcomes(start_two(*flags, "--run-dir", tmp_path / "two", trainer=trainer), timeout=300)
+    assert [code for code, _ in ended] == [0, 0], ended
+    for row, other in zip(*(rows_without_clock(tmp_path / name) for name in ("one", "two")), strict=True):
+        assert other == pytest.approx(row, rel=1e-3)
 
 
 @pytest.mark.slow

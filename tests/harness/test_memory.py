@@ -36,7 +36,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_compiled(main, tmp_path, 
     line = err.splitlines()[-1]
     assert code == 2 and compiled == []
     assert re.search(r"num_envs=3000: an update needs at least 0\.0224 GiB of memory on each device, which has "
-                     r"0\.000977 GiB free; must be lower, or num_steps=1000$", line), line  # fmt: skip
+                     r"0\.000977 GiB free; lower it, or num_steps=1000$", line), line  # fmt: skip
     # The directory is free for a run that fits.
     memory_of(2**30)
     assert main("--run-dir", tmp_path / "run")[0] == 0
@@ -48,7 +48,7 @@ def test_what_does_not_fit_once_compiled_is_refused_before_a_second_program(main
     line = err.splitlines()[-1]
     assert code == 2 and len(compiled) == 1, err
     assert line.startswith("error: num_seeds=2: an update needs ") and "at least" not in line
-    assert line.endswith("must be lower, or num_envs=3 or num_steps=4")
+    assert line.endswith("lower it, or num_envs=3 or num_steps=4")
 
 
 def test_the_need_of_a_program_is_its_arguments_results_and_temporary_arrays():
