@@ -60,8 +60,7 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
     """
     resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
     with Interrupts(resume_command) as interrupts:
-        mode = config.wandb if hosts.is_first() else "disabled"
-        wandb = hosts.on_first(lambda: WandbLog(mode, path, {"algo": algo, **dataclasses.asdict(config)}))
+        wandb = hosts.on_first(lambda: WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)}))
         try:
             stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
         except (jax.errors.JaxRuntimeError, ValueError) as error:
@@ -108,8 +107,9 @@ class Programs(NamedTuple):
 def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: Any, mesh: Mesh) -> Programs:
     """Compiles update, start and evaluation, each once for the whole run, and says how long each took.
 
-    The update takes over the buffers of the state it is given; the evaluation leaves them as they are. It comes
-    first, for it is the largest: a run that does not fit into memory is refused before anything else is compiled.
+    The update takes over the buffers of the state it is given; the evaluation leaves them as they are. The update
+    comes first, for it is the largest: a run that does not fit into memory is refused before anything else is
+    compiled.
 
     Args:
         trainer: the Trainer.
