@@ -15,7 +15,16 @@ from envs.layout import over_devices
 from envs.vector import VectorEnv, VectorState
 from envs.wrappers import PreviousActionReward
 
-__all__ = ["ENV_IDS", "PreviousActionReward", "VectorEnv", "VectorState", "make", "options", "over_devices"]
+__all__ = [
+    "ENV_IDS",
+    "PreviousActionReward",
+    "VectorEnv",
+    "VectorState",
+    "make",
+    "options",
+    "over_devices",
+    "register",
+]
 
 # Importing one of these must stay cheap: heavy dependencies (brax) are imported when an environment is made.
 _MODULES = ("envs.brax_tasks", "envs.gymnax_tasks", "envs.tmaze", "envs.craftax_tasks", "envs.mystery_path")
@@ -58,16 +67,34 @@ def make(env_id: str, **options: Any):
     return _MODULE_OF[env_id].make(env_id, **{**defaults, **options})
 
 
+def register(module: Any) -> None:
+    """Makes environments that live outside this package known to `make` and to the trainers of this process.
+
+    Args:
+        module: anything with `IDS`, `options(env_id)` -> names and defaults, and `make(env_id, **options)` ->
+            (env, params).
+
+    Raises:
+        ValueError: an id is one of this package's own. One that was registered before is replaced.
+    """
+    global ENV_IDS
+    for env_id in module.IDS:
+        if getattr(_MODULE_OF.get(env_id), "__name__", None) in _MODULES:
+            raise ValueError(f"env.id={env_id!r}: must be none of this package's own")
+    _MODULE_OF.update(dict.fromkeys(module.IDS, module))
+    ENV_IDS = tuple(_MODULE_OF)
+
+
 def _defaults(env_id: str) -> dict[str, Any]:
     check_choice("env.id", env_id, ENV_IDS)
     return dict(_MODULE_OF[env_id].options(env_id))
 
 
 def _as_type_of(default: Any, name: str, value: Any) -> Any:
-    """Checks that `value` is of the default's type; an int stands for a float, a bool for nothing else."""
+    """Checks that `value` is of the default's type; an int stands for a float, a tuple for a list."""
     kind = type(default)
-    if kind is float and type(value) is int:
-        value = float(value)
+    if (kind, type(value)) in ((float, int), (list, tuple)):
+        value = kind(value)
     if type(value) is not kind:
         raise ValueError(f"env.{name}={value!r}: must be of type {kind.__name__}, such as {default!r}")
     in_range = abs(value) < 2**31 if kind is int else kind is not float or abs(value) < 1e38  # false for NaN

@@ -45,7 +45,7 @@ class Interrupts:
     main thread; the previous handlers are restored on exit.
     """
 
-    def __init__(self, resume_command: str):
+    def __init__(self, resume_command: str | None = None):
         self.received: int | None = None
         self.can_save = False
         self._resume_command = resume_command
@@ -75,7 +75,8 @@ class Interrupts:
                 continue
             name = signal.Signals(number).name
             if self.received is not None or not self.can_save:
-                self._say(f"{name}: stopped at once; resume with: {self._resume_command}")
+                how = f"; resume with: {self._resume_command}" if self._resume_command else ""
+                self._say(f"{name}: stopped at once{how}")
                 os._exit(128 + number)
             self.received = number
             self._say(f"{name}: finishing the update in flight and saving (a second signal stops at once)")
