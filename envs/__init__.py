@@ -11,10 +11,20 @@ import importlib
 from typing import Any
 
 from envs.checks import check_choice, unknown
+from envs.layout import over_devices
 from envs.vector import VectorEnv, VectorState
 from envs.wrappers import PreviousActionReward
 
-__all__ = ["ENV_IDS", "PreviousActionReward", "VectorEnv", "VectorState", "make", "options", "register"]
+__all__ = [
+    "ENV_IDS",
+    "PreviousActionReward",
+    "VectorEnv",
+    "VectorState",
+    "make",
+    "options",
+    "over_devices",
+    "register",
+]
 
 # Importing one of these must stay cheap: heavy dependencies (brax) are imported when an environment is made.
 _MODULES = ("envs.brax_tasks", "envs.gymnax_tasks", "envs.tmaze", "envs.craftax_tasks", "envs.mystery_path")

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from envs.layout import on_every_device, over_devices
+
 
 @struct.dataclass
 class VectorState:
@@ -119,7 +121,9 @@ class VectorEnv:
     def _fresh(self, key: jax.Array, count: int, params):
         """`count` independent starts: (observations, states), leaves [count, ...]."""
         starts = jax.vmap(self.env.reset_env, in_axes=(0, None))(jax.random.split(key, count), params)
-        return jax.tree.map(_strong_type, starts)
+        starts = jax.tree.map(_strong_type, starts)
+        # Several devices share in making them, and each then has them all, for any environment may take any.
+        return on_every_device(over_devices(starts, axis=0))
 
 
 def _strong_type(x: jax.Array) -> jax.Array:

@@ -264,9 +264,10 @@ def _cell_backward(cell, residuals, cotangents):
     adjoint, (d_inputs, d_recurrent) = jax.lax.scan(
         back, adjoint, (cotangents, previous, inputs, keep, recurrent), reverse=True
     )
-    d_recurrent = d_recurrent.reshape(-1, kernel.shape[1])
-    d_kernel = previous[-1].reshape(-1, kernel.shape[0]).T @ d_recurrent
-    return d_kernel, d_recurrent.sum(0), adjoint, d_inputs, jnp.zeros_like(keep)
+    # Not flattened: a batch axis that lies on several devices stays so.
+    flat = list(range(keep.ndim))
+    d_kernel = jnp.tensordot(previous[-1], d_recurrent, (flat, flat))
+    return d_kernel, d_recurrent.sum(flat), adjoint, d_inputs, jnp.zeros_like(keep)
 
 
 cell_recurrence.defvjp(_cell_forward, _cell_backward)

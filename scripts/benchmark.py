@@ -7,6 +7,8 @@
     python scripts/benchmark.py recurrence                         # against its plain form
     python scripts/benchmark.py cores                              # acting, learning and memory, paper's sizes
     python scripts/benchmark.py ppo                                # the same trainer with three cores
+    python scripts/benchmark.py scaling                            # 1, 4, 16 and 64 seeds, T-Maze and Brax
+    python scripts/benchmark.py scaling --seeds 1 4
     python scripts/benchmark.py trainer recurrence --json
 
 Every ratio compares two things measured in the same run; the rate of float32 matrix products of this machine is
@@ -24,7 +26,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -33,7 +35,7 @@ import jax.numpy as jnp
 import envs
 import networks
 from algos import a2c_arelit, harness, ppo_arelit, ppo_arelit_continuous
-from algos.harness import loop
+from algos.harness import devices, loop, memory, restore
 from networks import arelit
 from scripts import plain_forms
 
@@ -389,9 +391,9 @@ def gtrxl_baselines() -> Results:
     }
     for batch in BATCHES:
         state, cache = plain_forms.gtrxl_initial_state(core, batch), plain_forms.gtrxl_initial_cache(core, batch)
-        for name, step, memory in zip(results, (plain, cached), (state, cache), strict=True):
-            results[name]["carry_bytes"] = sum(leaf.nbytes for leaf in jax.tree.leaves(memory)) / batch
-            results[name]["acting_ms"][f"B={batch}"] = 1e3 * seconds_a_step(step, params, memory, batch)
+        for name, step, carry in zip(results, (plain, cached), (state, cache), strict=True):
+            results[name]["carry_bytes"] = sum(leaf.nbytes for leaf in jax.tree.leaves(carry)) / batch
+            results[name]["acting_ms"][f"B={batch}"] = 1e3 * seconds_a_step(step, params, carry, batch)
     inputs = jax.random.normal(jax.random.key(1), (128, LEARNING_BATCH, INPUT_WIDTH))
     resets = jnp.zeros(inputs.shape[:2], bool)
     state = plain_forms.gtrxl_initial_state(core, LEARNING_BATCH)
@@ -445,6 +447,63 @@ def ppo() -> Results:
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Scaling
+
+
+def scaling(seed_counts: Sequence[int]) -> Results:
+    """Rate and memory of several seeds as one program: A2C on T-Maze and PPO on Brax, their default presets."""
+    algos = ("a2c_arelit", "ppo_arelit_continuous")
+    return {algo: seeds_together(*build(algo, "default"), seed_counts) for algo in algos}
+
+
+def seeds_together(config: Any, built: Any, seed_counts: Sequence[int]) -> Results:
+    """One trainer with each of these numbers of seeds.
+
+    `times one seed` compares the steps of all seeds together with those of one; `efficiency` is that over the
+    number of seeds: 1 if more seeds take no more time.
+    """
+    results = {f"seeds={count}": one_seed_count(config, built, count) for count in seed_counts}
+    alone = results.get("seeds=1", {}).get("env_steps_per_second")
+    for count, entry in zip(seed_counts, results.values(), strict=True):
+        if alone and "env_steps_per_second" in entry:
+            entry["times one seed"] = entry["env_steps_per_second"] / alone
+            entry["efficiency"] = entry["times one seed"] / count
+    return {"environment": config.env["id"], "core": config.core["name"], **results}
+
+
+def one_seed_count(config: Any, built: Any, count: int) -> Results:
+    """Rate of all seeds together, laid over the devices as in a run, and memory of an update on each device."""
+    mesh = devices.seed_mesh(count, config.num_envs)
+    sharding = devices.seed_sharding(mesh)
+    keys = jax.device_put(devices.seed_keys(0, count), sharding)
+    abstract = restore.abstract_state(built, count)
+    state_sharding = devices.state_sharding(mesh, abstract, config.num_envs)
+    abstract = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract, state_sharding
+    )
+    begin = time.perf_counter()
+    program = jax.jit(
+        devices.over_seeds(built.update, mesh), out_shardings=(state_sharding, sharding), donate_argnums=0
+    )
+    update = program.lower(abstract).compile()
+    result: Results = {"devices": mesh.size, "compile_seconds": time.perf_counter() - begin}
+    needed, available = memory.bytes_needed(update), memory.bytes_available(mesh)
+    result["update_memory_mb"] = needed / 2**20
+    if available is not None and needed > available:
+        return result | {"does not fit": True}
+    init = jax.jit(devices.over_seeds(built.init, mesh), out_shardings=state_sharding)
+    state = init.lower(keys).compile(loop.start_options())(keys)
+
+    def next_update() -> Any:
+        nonlocal state  # its buffers are taken over
+        state, metrics = update(state)
+        return metrics
+
+    seconds = median_seconds(next_update, repeats=5)
+    return result | {"env_steps_per_second": count * config.num_envs * config.num_steps / seconds}
+
+
+# ------------------------------------------------------------------------------------------------------------
 # Report
 
 
@@ -466,6 +525,7 @@ PARTS = {
     "recurrence": recurrence,
     "cores": cores,
     "ppo": ppo,
+    "scaling": scaling,
 }
 
 
@@ -480,6 +540,9 @@ def main() -> None:
         "--algo", default="ppo_arelit_continuous", help=f"of the part trainer: one of {', '.join(ALGOS)}"
     )
     parser.add_argument("--preset", default="default", help="of the part trainer: one of its --algo")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 4, 16, 64], help="of the part scaling; 1 4 16 64 if left out"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     with harness.exit_codes():
         arguments = parser.parse_args()
@@ -487,12 +550,16 @@ def main() -> None:
         for part in parts:
             if part not in PARTS:
                 raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
+        if min(arguments.seeds) < 1:
+            raise harness.BadInput(f"seeds={min(arguments.seeds)}: must be at least 1")
         build(arguments.algo, arguments.preset)
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
         gemm_gflops = results["machine"]["matrix_product_gflops"]
         for part in parts:
             if part == "trainer":
                 results[part] = trainer(arguments.algo, arguments.preset, gemm_gflops)
+            elif part == "scaling":
+                results[part] = scaling(arguments.seeds)
             else:
                 results[part] = PARTS[part]()
         # Kilobytes on Linux, bytes on macOS.

@@ -121,11 +121,7 @@ class Checkpoints:
     def _read(self, update: int, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
         import orbax.checkpoint as ocp
 
-        wanted = {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-            for name, leaf in _named(jax.eval_shape(_raw_keys, abstract_state)).items()
-            if leaf.size
-        }
+        wanted = empty_arrays(abstract_state)
         with _checkpointer() as reader:
             directory = self.directory / str(update)
             stored = reader.metadata(directory).item_metadata["state"]
@@ -139,9 +135,7 @@ class Checkpoints:
             restored = reader.restore(
                 directory,
                 ocp.args.Composite(
-                    state=ocp.args.StandardRestore(
-                        {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
-                    ),
+                    state=ocp.args.StandardRestore(wanted),
                     extra=ocp.args.JsonRestore(),
                 ),
             )
@@ -151,13 +145,29 @@ class Checkpoints:
 def _checkpointer() -> Any:
     import orbax.checkpoint as ocp
 
-    handlers = {"state": ocp.StandardCheckpointHandler(), "extra": ocp.JsonCheckpointHandler()}
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
+    # In a job of several processes this one writes and reads alone, without waiting for the others.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="alone"
+    )
+    handlers = {
+        "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        "extra": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+    }
+    composite = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone), **handlers
+    )
+    return ocp.Checkpointer(composite, multiprocessing_options=alone)
 
 
 def to_arrays(state: Any) -> dict[str, np.ndarray]:
     """The leaves as copies in host memory, by name; orbax takes no arrays without elements, so not those."""
     return {name: np.array(leaf) for name, leaf in _named(_raw_keys(state)).items() if leaf.size}
+
+
+def empty_arrays(abstract_state: Any) -> dict[str, np.ndarray]:
+    """Arrays of the names, shapes and types that to_arrays gives for this state, filled with zeros."""
+    raw = _named(jax.eval_shape(_raw_keys, abstract_state))
+    return {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in raw.items() if leaf.size}
 
 
 def from_arrays(abstract_state: Any, arrays: dict[str, np.ndarray]) -> Any:

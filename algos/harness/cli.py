@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from algos.harness import run_dir, signals
+from algos.harness import hosts, run_dir, signals
 from algos.harness.errors import BadInput, exit_codes, one_line
 from algos.harness.run_dir import NAME_KEYS
 
@@ -59,16 +59,20 @@ def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo
         except ValueError as error:
             raise BadInput(str(error)) from error
         path = resume or Path(config.run_dir or run_dir.default_path(config, algo))
-        if resume:
-            run_dir.check_writable(path)
-        else:
-            run_dir.create(path, dataclasses.replace(config, run_dir=str(path)), algo, ["python", *sys.argv])
+
+        def open_directory() -> None:
+            if resume:
+                run_dir.check_writable(path)
+            else:
+                run_dir.create(path, dataclasses.replace(config, run_dir=str(path)), algo, ["python", *sys.argv])
+
+        hosts.on_first(open_directory)
         try:
             from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
 
             loop.run(config, trainer, algo, path)
         except Exception:
-            if not resume:
+            if not resume and hosts.is_first():
                 run_dir.release(path)
             raise
 

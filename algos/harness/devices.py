@@ -1,4 +1,8 @@
-"""Seeds as a leading axis [S, ...] of every array, laid over the local devices."""
+"""Seeds [S, ...], and the environments of each, laid over the devices of all processes.
+
+One mesh of two axes: "seed", over which nothing is ever communicated, and "env", over which XLA's partitioner puts
+the collectives that make environments and gradients on several devices those of one device.
+"""
 
 import functools
 from collections.abc import Callable
@@ -9,28 +13,66 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from algos.harness.errors import BadInput
+
 SEEDS = PartitionSpec("seed")
+ENV_FIELDS = ("env_state", "obs", "reset", "carry", "discounted_return")
+"""Fields of a RunnerState whose leaves lead with the environments [B, ...]."""
 
 
-def seed_mesh(num_seeds: int) -> Mesh:
-    """The mesh of the largest number of local devices that divides the seed count."""
-    devices = jax.local_devices()
-    count = max(n for n in range(1, min(num_seeds, len(devices)) + 1) if num_seeds % n == 0)
-    return Mesh(np.array(devices[:count]), ("seed",))
+def seed_mesh(num_seeds: int, num_envs: int = 1) -> Mesh:
+    """The mesh ("seed", "env") of as many devices as divide: of the seeds first, then of each seed's environments.
+
+    Every process of the job has the same number of its devices in it.
+
+    Raises:
+        BadInput: there is no such mesh for this number of processes.
+    """
+    local, processes = jax.local_device_count(), jax.process_count()
+
+    def count(size: int, most: int) -> list[int]:  # in descending order
+        return [n for n in range(min(size, most), 0, -1) if size % n == 0]
+
+    for seeds in count(num_seeds, local * processes):
+        for envs in count(num_envs, local * processes // seeds):
+            if seeds * envs % processes == 0:
+                each = seeds * envs // processes
+                chosen = [jax.local_devices(process_index=index)[:each] for index in range(processes)]
+                return Mesh(np.array(chosen).reshape(seeds, envs), ("seed", "env"))
+    raise BadInput(
+        f"num_envs={num_envs}: num_seeds={num_seeds} x num_envs must be a multiple of the {processes} processes"
+    )
 
 
-def describe(mesh: Mesh, num_seeds: int) -> str:
-    """One line: how many devices the seeds are on, and why not on more."""
-    there, kind = jax.local_device_count(), mesh.devices.flat[0].device_kind
-    text = f"{num_seeds} seed(s) on {mesh.size} of {there} local device(s) ({kind})"
-    if mesh.size < min(there, num_seeds):
-        text += f": {num_seeds} does not divide over {min(there, num_seeds)}"
+def describe(mesh: Mesh, num_seeds: int, num_envs: int) -> str:
+    """One line: how many devices the seeds and their environments are on, and why not on more."""
+    there, kind = jax.device_count(), mesh.devices.flat[0].device_kind
+    which = "local device(s)" if jax.process_count() == 1 else f"device(s) of {jax.process_count()} processes"
+    text = f"{num_seeds} seed(s) on {mesh.size} of {there} {which} ({kind})"
+    if mesh.shape["env"] > 1:
+        text += f", the {num_envs} environments of each on {mesh.shape['env']}"
+    if mesh.size < there:
+        text += f": num_seeds={num_seeds} and num_envs={num_envs} do not divide over more"
     return text
 
 
 def seed_sharding(mesh: Mesh) -> NamedSharding:
     """The leading axis over the mesh, all other axes whole."""
     return NamedSharding(mesh, SEEDS)
+
+
+def state_sharding(mesh: Mesh, state: Any, num_envs: int) -> Any:
+    """For every leaf [S, ...] of a RunnerState: seeds over the mesh, and environments where it is [S, B, ...].
+
+    The start states of an episode are whole on every device: any environment may take any of them.
+    """
+
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
+        names = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+        is_env = names[0] in ENV_FIELDS and "pool" not in names and leaf.shape[1:2] == (num_envs,)
+        return NamedSharding(mesh, PartitionSpec("seed", "env") if is_env else SEEDS)
+
+    return jax.tree_util.tree_map_with_path(sharding, state)
 
 
 def seed_keys(seed: int, num_seeds: int) -> jax.Array:
@@ -41,12 +83,12 @@ def seed_keys(seed: int, num_seeds: int) -> jax.Array:
 def over_seeds(fn: Callable, mesh: Mesh) -> Callable:
     """Maps a function of one seed over arguments that all lead with the seed axis [S, ...].
 
-    Each device runs the seeds it holds without talking to the others. A device with one seed runs `fn` itself
+    The devices of one seed run it without talking to those of another. Devices with one seed run `fn` itself
     instead of a vmap of size one, which would turn every `lax.cond` into both of its branches.
     """
 
     @functools.wraps(fn)  # the name in profiles and in logs of compilations
-    def local(*args: Any) -> Any:  # the seeds of one device: [S / devices, ...]
+    def local(*args: Any) -> Any:  # the seeds of one place on the mesh: [S / places, ...]
         if jax.tree.leaves(args)[0].shape[0] == 1:
             result = fn(*jax.tree.map(lambda x: x[0], args))
             return jax.tree.map(lambda x: jnp.asarray(x)[None], result)
@@ -54,4 +96,5 @@ def over_seeds(fn: Callable, mesh: Mesh) -> Callable:
 
     if mesh.size == 1:
         return local
-    return jax.shard_map(local, mesh=mesh, in_specs=SEEDS, out_specs=SEEDS, check_vma=False)
+    # Only the seeds are cut up by hand; what happens along "env" is left to the partitioner.
+    return jax.shard_map(local, mesh=mesh, in_specs=SEEDS, out_specs=SEEDS, axis_names={"seed"}, check_vma=False)

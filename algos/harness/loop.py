@@ -12,9 +12,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from algos.harness import curve, devices, episode, metrics, run_dir
-from algos.harness.checkpoint import Checkpoints
-from algos.harness.errors import BadInput, RunError
+from algos.harness import curve, devices, episode, hosts, memory, metrics, run_dir
+from algos.harness.checkpoint import Checkpoints, empty_arrays, from_arrays, to_arrays
+from algos.harness.errors import BadInput, RunError, one_line
 from algos.harness.report import Report, say
 from algos.harness.restore import abstract_state
 from algos.harness.signals import Interrupts
@@ -54,20 +54,28 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         path: the run directory, which holds config.yaml.
 
     Raises:
-        BadInput: all checkpoints are damaged, or wandb cannot be started.
-        RunError: a loss that is not finite, or a file that cannot be written.
+        BadInput: all checkpoints are damaged, wandb cannot be started, or the run does not fit into memory.
+        RunError: a loss that is not finite, a file that cannot be written, or another process that is gone.
         SystemExit: 130 or 143 after a signal, with the last checkpoint whole.
     """
     resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
     with Interrupts(resume_command) as interrupts:
-        wandb = WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)})
+        wandb = hosts.on_first(lambda: WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)}))
         try:
-            _train(config, trainer, algo, path, wandb, interrupts)
+            stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            if not hosts.is_loss(error):
+                raise
+            raise RunError(
+                f"process {jax.process_index()} of {jax.process_count()}: another process of this job is gone; "
+                f"continue with: {resume_command} ({one_line(error)[:200]})"
+            ) from error
         finally:
-            wandb.finish()
-    if interrupts.received is not None:
+            if wandb is not None:
+                wandb.finish()
+    if stopped_by:
         say(f"stopped; continue with: {resume_command}")
-        sys.exit(128 + interrupts.received)
+        sys.exit(128 + stopped_by)
 
 
 def evaluation_options() -> dict[str, Any]:
@@ -96,23 +104,32 @@ class Programs(NamedTuple):
     columns: list[str]
 
 
-def compile_programs(trainer: Any, abstract: Any, abstract_keys: Any, mesh: Mesh) -> Programs:
-    """Compiles start, update and evaluation, each once for the whole run, and says how long each took.
+def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: Any, mesh: Mesh) -> Programs:
+    """Compiles update, start and evaluation, each once for the whole run, and says how long each took.
 
-    The update takes over the buffers of the state it is given; the evaluation leaves them as they are.
+    The update takes over the buffers of the state it is given; the evaluation leaves them as they are. The update
+    comes first, for it is the largest: a run that does not fit into memory is refused before anything else is
+    compiled.
 
     Args:
         trainer: the Trainer.
+        config: its Config.
         abstract: the state of all seeds, each leaf a jax.ShapeDtypeStruct [S, ...] with its sharding.
         abstract_keys: the same for the typed keys [S].
-        mesh: devices the seeds lie on.
+        mesh: devices the seeds and their environments lie on.
+
+    Raises:
+        BadInput: the update does not fit into memory.
     """
     sharding = devices.seed_sharding(mesh)
+    state_sharding = jax.tree.map(lambda x: x.sharding, abstract)
     seconds = {}
 
-    def compile_one(fn: Any, *args: Any, donate: tuple[int, ...] = (), **options: Any) -> tuple[Any, Any]:
+    def compile_one(
+        fn: Any, *args: Any, out: Any, donate: tuple[int, ...] = (), **options: Any
+    ) -> tuple[Any, Any]:
         begin = time.monotonic()
-        program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=sharding)
+        program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=out)
         lowered = program.lower(*args)
         compiled = lowered.compile(options)
         seconds[fn.__name__] = time.monotonic() - begin
@@ -121,38 +138,67 @@ def compile_programs(trainer: Any, abstract: Any, abstract_keys: Any, mesh: Mesh
     def evaluate(state: Any, key: jax.Array) -> Any:
         return trainer.evaluate(state, key, DETERMINISTIC)
 
-    init, _ = compile_one(trainer.init, abstract_keys, **start_options())
-    update, (_, update_metrics) = compile_one(trainer.update, abstract, donate=(0,))
-    evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, **evaluation_options())
+    update, (_, update_metrics) = compile_one(
+        trainer.update, abstract, out=(state_sharding, sharding), donate=(0,)
+    )
+    memory.check(update, config, mesh)
+    init, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
+    evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, out=sharding, **evaluation_options())
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
     say(f"compiled in {sum(seconds.values()):.1f} s: {parts}")
     return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))
 
 
-def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, interrupts: Interrupts) -> None:
-    mesh = devices.seed_mesh(config.num_seeds)
-    say(devices.describe(mesh, config.num_seeds))
+def _restore(checkpoints: Checkpoints, abstract: Any) -> tuple[int, Any, Any] | None:
+    """(update, state of host arrays, what the report carried) of the newest checkpoint the first process has."""
+
+    def read() -> tuple[int, Any, Any] | None:
+        restored = checkpoints.restore(abstract, say)
+        if restored is None and checkpoints.updates():
+            path = str(checkpoints.directory.parent)
+            raise BadInput(f"resume={path!r}: all its checkpoints are damaged; nothing to continue from")
+        return restored
+
+    update, state, carried = hosts.on_first(read) or (0, None, None)
+    update = int(hosts.from_first(np.int32(update)))
+    if update == 0:
+        return None
+    if jax.process_count() > 1:
+        arrays = to_arrays(state) if hosts.is_first() else empty_arrays(abstract)
+        state = from_arrays(abstract, hosts.from_first(arrays))
+    return update, state, carried
+
+
+def _train(
+    config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog | None, interrupts: Interrupts
+) -> int | None:
+    """Returns the number of the signal that stopped the run, None if it came to its end."""
+    mesh = devices.seed_mesh(config.num_seeds, config.num_envs)
+    say(devices.describe(mesh, config.num_seeds, config.num_envs))
     sharding = devices.seed_sharding(mesh)
-    seed_keys = jax.device_put(devices.seed_keys(config.seed, config.num_seeds), sharding)
+    seed_keys = hosts.placed(devices.seed_keys(config.seed, config.num_seeds), sharding)
+    abstract = abstract_state(trainer, config.num_seeds)
+    state_sharding = devices.state_sharding(mesh, abstract, config.num_envs)
     abstract, abstract_keys = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        (abstract_state(trainer, config.num_seeds), seed_keys),
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        (abstract, seed_keys),
+        (state_sharding, sharding),
     )
+    memory.check_before(abstract, config, mesh)
 
     checkpoints = Checkpoints(path / run_dir.CHECKPOINTS)
-    restored = checkpoints.restore(abstract, say)
-    if restored is None and checkpoints.updates():
-        raise BadInput(f"resume={str(path)!r}: all its checkpoints are damaged; nothing to continue from")
-    programs = compile_programs(trainer, abstract, abstract_keys, mesh)
+    restored = _restore(checkpoints, abstract)
+    programs = compile_programs(trainer, config, abstract, abstract_keys, mesh)
     if restored is None:
         update, state, carried = 0, programs.init(seed_keys), None
     else:
         update, state, carried = restored
-        state = jax.device_put(state, sharding)
+        state = hosts.placed(state, state_sharding)
         say(f"resuming after update {update} of {trainer.num_updates}")
+    saved = update
 
     report = Report(
-        metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update),
+        hosts.on_first(lambda: metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update)),
         wandb,
         seeds=range(config.seed, config.seed + config.num_seeds),
         steps_per_update=config.num_envs * config.num_steps,
@@ -160,46 +206,69 @@ def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, in
         update=update,
         carried=carried,
     )
-    checkpoints.remove_after(update)  # once all that can refuse the directory has read it
+    if hosts.is_first():
+        checkpoints.remove_after(update)  # once all that can refuse the directory has read it
     log_points = points(trainer.num_updates, LOG_POINTS)
     save_points = points(trainer.num_updates, SAVE_POINTS)
     title = f"{config.env['id']}, {config.core['name']} ({algo})"
 
     def save() -> None:
-        check_parameters(state, report.update, config.seed)
-        checkpoints.save(report.update, state, report.carry())
+        nonlocal saved
+        on_host = hosts.local(state)
+        check_parameters(on_host, report.update, config.seed)
+        if hosts.is_first():
+            checkpoints.save(report.update, on_host, report.carry())
+        saved = report.update
 
     in_flight: deque[Any] = deque()
+    agreed = 0  # the signal that stops a job of several processes, seen by all of them after the same update
+
+    def dispatched(update_metrics: Any) -> Any:
+        if jax.process_count() == 1:
+            return update_metrics, None
+        return hosts.gathered((update_metrics, hosts.marks(mesh, interrupts.received or 0)), mesh)
 
     def fetch(at_most: int) -> None:
         """Fetches the oldest updates until `at_most` are left in flight."""
+        nonlocal agreed
         while len(in_flight) > at_most:
-            report.add(in_flight.popleft())
+            update_metrics, marks = in_flight.popleft()
+            report.add(update_metrics)
+            if marks is not None:
+                agreed = agreed or int(np.max(marks))
             if report.update in log_points - save_points:
                 report.write_rows()
 
+    def stopped_by() -> int | None:
+        return interrupts.received if jax.process_count() == 1 else agreed or None
+
     interrupts.can_save = True
     with report.bar:
-        while update < trainer.num_updates and interrupts.received is None:
+        while update < trainer.num_updates and stopped_by() is None:
             state, update_metrics = programs.update(state)
             update += 1
-            in_flight.append(update_metrics)
+            in_flight.append(dispatched(update_metrics))
             if update in save_points:
                 fetch(at_most=0)
-                report.write_rows(programs.evaluate(state, evaluation_keys(seed_keys, update)))
+                evaluation = programs.evaluate(state, jax.device_put(evaluation_keys(seed_keys, update), sharding))
+                report.write_rows(hosts.gathered(evaluation, mesh))
                 save()
-                curve.draw(path / run_dir.METRICS, path / run_dir.CURVE, title)
+                if hosts.is_first():
+                    curve.draw(path / run_dir.METRICS, path / run_dir.CURVE, title)
                 report.restart_clock()
             else:
                 fetch(at_most=IN_FLIGHT - 1)
         fetch(at_most=0)
-        if update not in checkpoints.updates():
+        if update != saved:
             save()
     interrupts.can_save = False
-    if interrupts.received is None:
-        first = jax.device_put(jax.tree.map(lambda x: x[0], state), mesh.devices.flat[0])
-        episode.record(trainer, first, jax.random.fold_in(seed_keys[0], EPISODE), path / run_dir.EPISODE)
+    if stopped_by() is None:
+        first, key = hosts.local(jax.tree.map(lambda x: x[0], (state, seed_keys)))
+        if hosts.is_first():
+            first = jax.device_put(first, mesh.devices.flat[0])
+            episode.record(trainer, first, jax.random.fold_in(key, EPISODE), path / run_dir.EPISODE)
         say(f"done: {path}")
+    return stopped_by()
 
 
 def check_parameters(state: Any, update: int, first_seed: int) -> None:

@@ -9,21 +9,22 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from algos.harness import metrics
+from algos.harness import hosts, metrics
 from algos.harness.metrics import MetricsFile
 from algos.harness.wandb_log import WandbLog
 
 
 def say(message: str) -> None:
-    """One line on stderr that leaves the progress bar whole."""
-    tqdm.write(message, file=sys.stderr)
+    """One line on stderr that leaves the progress bar whole; of several processes the first says it."""
+    if hosts.is_first():
+        tqdm.write(message, file=sys.stderr)
 
 
 class Report:
     """Collects the metrics of single updates and writes a row a seed at every log point.
 
     Args:
-        file, wandb: where the rows go.
+        file, wandb: where the rows go; None in the processes of a job that do not write.
         seeds: the seeds, in the order of the arrays' leading axis.
         steps_per_update: environment steps of one update of one seed.
         num_updates: length of the run.
@@ -36,8 +37,8 @@ class Report:
 
     def __init__(
         self,
-        file: MetricsFile,
-        wandb: WandbLog,
+        file: MetricsFile | None,
+        wandb: WandbLog | None,
         seeds: Sequence[int],
         steps_per_update: int,
         num_updates: int,
@@ -55,6 +56,7 @@ class Report:
         self.bar = tqdm(
             total=num_updates * all_steps, initial=update * all_steps, unit=" env steps", unit_scale=True,
             mininterval=0.2 if sys.stderr.isatty() else 30.0, dynamic_ncols=True, smoothing=0.1,
+            disable=not hosts.is_first(),
         )  # fmt: skip
 
     def restart_clock(self) -> None:
@@ -98,8 +100,9 @@ class Report:
             }
             for index, seed in enumerate(self._seeds)
         ]
-        self._file.append(rows)
-        self._wandb.log(rows)
+        if self._file is not None and self._wandb is not None:
+            self._file.append(rows)
+            self._wandb.log(rows)
         self._interval = []
         self.restart_clock()
         returns = [row["episode_return"] for row in rows if row["episode_return"] is not None]

@@ -104,6 +104,7 @@ class RunnerState:
     params: Params
     seed_key: jax.Array  # raw key data of the seed, so that update can tell the seeds apart
     nothing: jax.Array  # [0]: physics engines have leaves without elements
+    obs: jax.Array  # [B, 2]
     key: jax.Array
     update: jax.Array
 
@@ -154,14 +155,20 @@ def make_train(config: Config) -> Trainer:
     def init(key):
         params = Params(jax.random.normal(key, (d_model, 2)), jnp.zeros(2))
         return RunnerState(
-            params, jax.random.key_data(key), jnp.zeros(0), jax.random.fold_in(key, 1), jnp.int32(0)
+            params,
+            jax.random.key_data(key),
+            jnp.zeros(0),
+            jax.random.normal(key, (config.num_envs, 2)),
+            jax.random.fold_in(key, 1),
+            jnp.int32(0),
         )
 
     def update(state):
         TRACES["update"] += 1
         key, draw = jax.random.split(state.key)
         count = state.update + 1
-        target = jax.random.normal(draw, (d_model, 2))
+        obs = jnp.cos(state.obs + jax.random.normal(draw, state.obs.shape))
+        target = jax.random.normal(draw, (d_model, 2)) + obs.mean(axis=0)
         loss, grads = jax.value_and_grad(lambda p: jnp.mean((p.w + p.b - target) ** 2))(state.params)
         is_chosen = (state.seed_key == jax.random.key_data(jax.random.key(max(nan_seed, 0)))).all()
         loss = jnp.where(is_chosen & (count == nan_update), jnp.nan, loss)
@@ -176,7 +183,7 @@ def make_train(config: Config) -> Trainer:
             "loss": loss,
             "grad_norm": jnp.sqrt(jnp.sum(grads.w**2)),
         }
-        return state.replace(params=params, key=key, update=count), metrics
+        return state.replace(params=params, obs=obs, key=key, update=count), metrics
 
     def evaluate(state, key, deterministic):
         TRACES["evaluate"] += 1

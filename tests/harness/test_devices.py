@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from algos.harness import devices
+from algos.harness import BadInput, devices
 from tests.harness import stub
 from tests.harness.conftest import final_arrays, rows_without_clock, start
 
@@ -53,7 +53,7 @@ def test_a_run_on_two_devices_goes_on_on_one(tmp_path):
 
 def test_a_seed_count_that_does_not_divide_runs_on_fewer_devices_and_says_so(tmp_path):
     err = run(tmp_path / "run", "--num-seeds", 3, device_count=2)
-    assert "3 seed(s) on 1 of 2 local device(s)" in err and "3 does not divide over 2" in err
+    assert "3 seed(s) on 1 of 2 local device(s)" in err and "num_seeds=3 and num_envs=3 do not divide" in err
 
 
 def test_the_mesh_takes_the_largest_number_of_devices_that_divides():
@@ -61,12 +61,22 @@ def test_the_mesh_takes_the_largest_number_of_devices_that_divides():
 import jax
 from algos.harness import devices
 print([devices.seed_mesh(seeds).size for seeds in (1, 2, 3, 4, 5, 6, 7, 8, 12)])
+print([devices.seed_mesh(*sizes).devices.shape for sizes in ((1, 8), (2, 8), (3, 8), (1, 6), (4, 8), (1, 5))])
 """
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | flags, capture_output=True, text=True
     )
-    assert done.stdout.strip() == "[1, 2, 3, 4, 1, 3, 1, 4, 4]", done.stderr
+    assert done.returncode == 0, done.stderr
+    seeds_alone, with_environments = done.stdout.splitlines()
+    assert seeds_alone == "[1, 2, 3, 4, 1, 3, 1, 4, 4]"
+    assert with_environments == "[(1, 4), (2, 2), (3, 1), (1, 3), (4, 1), (1, 1)]"
+
+
+def test_what_does_not_divide_over_processes_is_bad_input(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(BadInput, match="num_envs=3: num_seeds=1 x num_envs must be a multiple of the 2 processes"):
+        devices.seed_mesh(1, 3)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -1,0 +1,102 @@
+"""Several processes, on one or many hosts, that run one job together: what each has to know of the others.
+
+All of them run the same program in the same order, each on its own devices. The first alone touches the disk and
+prints. In a run of one process everything here is an identity.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from algos.harness.errors import BadInput, RunError, one_line
+
+_MESSAGE_BYTES = 2000
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and prints."""
+    return jax.process_index() == 0
+
+
+def on_first(fn: Callable[[], Any]) -> Any:
+    """What `fn` returns in the first process; None in the others, where it is not called.
+
+    Raises:
+        BadInput, RunError: in every process, where `fn` raised it in the first.
+    """
+    if jax.process_count() == 1:
+        return fn()
+    result, message = None, b""
+    if is_first():
+        try:
+            result = fn()
+        except (BadInput, RunError) as error:
+            message = f"{type(error).__name__} {one_line(error)}".encode()[:_MESSAGE_BYTES]
+    padded = np.frombuffer(message.ljust(_MESSAGE_BYTES, b"\0"), np.uint8)
+    received = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8)).rstrip(b"\0")
+    if received:
+        kind, _, text = received.decode(errors="replace").partition(" ")
+        raise (BadInput if kind == "BadInput" else RunError)(text)
+    return result
+
+
+def from_first(tree: Any) -> Any:
+    """The arrays of the first process, in every process; elsewhere `tree` gives their shapes and types only."""
+    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether JAX raised this because another process cannot be reached."""
+    # JAX has no class for it: gloo's failures come as ValueError, NCCL's as JaxRuntimeError.
+    return jax.process_count() > 1 and any(word in str(error) for word in ("Gloo", "NCCL", "oordination service"))
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """Arrays that every process has whole, laid out by `shardings`; each process keeps its part."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        whole = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        array = jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key else array
+
+    return jax.tree.map(place, tree, shardings)
+
+
+def gathered(tree: Any, mesh: Mesh) -> Any:
+    """Begins to copy arrays that lie on the mesh to every process; fetching the result waits for them."""
+    return tree if jax.process_count() == 1 else _copy(mesh)(tree)
+
+
+@functools.cache
+def _copy(mesh: Mesh) -> Callable[[Any], Any]:
+    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def local(tree: Any) -> Any:
+    """The same values as arrays that lie in this process; called in all processes together."""
+
+    def fetch(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        # One leaf after the other, so that no device has to hold the whole.
+        array = multihost_utils.process_allgather(jax.random.key_data(leaf) if is_key else leaf, tiled=True)
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if is_key else array
+
+    return jax.tree.map(fetch, tree)
+
+
+def marks(mesh: Mesh, number: int) -> jax.Array:
+    """int32 [devices]: where each device is, the number that its process gave."""
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return jax.make_array_from_callback(
+        (mesh.size,), sharding, lambda index: np.full(mesh.size, number, np.int32)[index]
+    )

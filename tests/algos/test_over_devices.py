@@ -1,0 +1,78 @@
+"""Environments of one seed, and seeds, on eight virtual devices: the results of one, by few collectives."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.algos.over_devices import CORES
+
+
+@pytest.fixture(scope="module")
+def results():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.algos.over_devices"],
+        env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_an_update_on_eight_devices_is_that_of_one(results, name):
+    one, eight = results[name]["one"], results[name]["eight"]
+    assert eight["spread"] == "P('seed', 'env')"
+    for array in one["start"]:
+        np.testing.assert_allclose(eight["start"][array], one["start"][array], rtol=1e-6, atol=1e-7, err_msg=array)
+    for array in (array for array in one["start"] if array.startswith("params.") or array == "key"):
+        np.testing.assert_array_equal(eight["start"][array], one["start"][array], err_msg=array)
+    np.testing.assert_array_equal(eight["end"]["key"], one["end"]["key"])
+    # The same draws: every environment is in the same episode, at the same step of it.
+    for array in ("env_state.env.time", "env_state.episode_length", "env_state.used", "reset"):
+        np.testing.assert_array_equal(eight["end"][array], one["end"][array], err_msg=array)
+    for array in one["end"]:
+        rtol = 0 if array.startswith("params.") else 1e-4
+        np.testing.assert_allclose(eight["end"][array], one["end"][array], rtol=rtol, atol=1e-5, err_msg=array)
+    for metric in one["metrics"]:
+        np.testing.assert_allclose(eight["metrics"][metric], one["metrics"][metric], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_the_collectives_over_environments_are_few(results, name):
+    assert results[name]["one"]["collectives"] == []
+    found = results[name]["eight"]["collectives"]
+    assert {each["kind"] for each in found} == {"all-reduce", "all-gather"}
+    assert all(each["groups"] == [list(range(8))] for each in found)
+    start = results[name]["one"]["start"]
+    params = sum(np.size(values) for array, values in start.items() if array.startswith("params."))
+    gradients = [each for each in found if each["kind"] == "all-reduce" and each["elements"] >= params]
+    assert len(gradients) == 1  # all parameters at once, once a gradient step
+    assert gradients[0]["loops"] == (0 if name.startswith("a2c") else 1)
+    # In a step of the environments, only which of them end: at most a number each.
+    in_rollout = [each for each in found if each["loops"] == (1 if name.startswith("a2c") else 2)]
+    assert 1 <= len(in_rollout) <= 3 and all(each["elements"] <= 8 for each in in_rollout)
+
+
+def test_nothing_is_communicated_between_seeds(results):
+    assert results["seeds on eight"]["collectives"] == []
+    both = results["two seeds on four each"]["collectives"]
+    assert both and all(each["groups"] == [[0, 1, 2, 3], [4, 5, 6, 7]] for each in both)
+
+
+def test_seeds_on_several_devices_are_the_seed_on_one(results):
+    one = results["a2c_discrete"]["one"]["end"]
+    for layout in ("seeds on eight", "two seeds on four each"):
+        for array, values in results[layout]["end"].items():
+            message = f"{layout}, {array}"
+            np.testing.assert_allclose(values[0], one[array][0], rtol=1e-4, atol=1e-5, err_msg=message)
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_the_update_takes_over_the_buffers_of_its_state(results, name):
+    """All but what no result can take: the start states and the count of those used, which are made anew."""
+    for place in ("one", "eight"):
+        assert results[name][place]["aliased"] > 0.9 * results[name][place]["arguments"]
