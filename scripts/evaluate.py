@@ -40,7 +40,8 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
     """
     loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr), eval_episodes=episodes)
     config, trainer = loaded.config, loaded.trainer
-    mesh = devices.seed_mesh(config.num_seeds)
+    on_host = getattr(trainer.env, "lives_on_host", False)
+    mesh = devices.seed_mesh(1 if on_host else config.num_seeds)
     key = jax.random.fold_in(jax.random.key(seed), FRESH)
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(np.arange(config.num_seeds))
     state, keys = jax.device_put((loaded.state, keys), devices.seed_sharding(mesh))

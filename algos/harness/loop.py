@@ -28,7 +28,7 @@ IN_FLIGHT = 2
 """Updates dispatched and not yet fetched: enough that the device never waits, few enough to stop quickly."""
 
 # Set the keys of these apart from each other and from everything a trainer derives from the seed's key.
-EVALUATION, EPISODE = 0x6576616C, 0x65706973
+EVALUATION, EPISODE, RESTART = 0x6576616C, 0x65706973, 0x72657374
 
 
 def points(num_updates: int, count: int) -> set[int]:
@@ -39,9 +39,20 @@ def points(num_updates: int, count: int) -> set[int]:
     return {max(1, i * num_updates // count) for i in range(1, count + 1)}
 
 
-def evaluation_keys(seed_keys: jax.Array, update: int) -> jax.Array:
+def evaluation_keys(seed_keys: jax.Array, update: int, purpose: int = EVALUATION) -> jax.Array:
     """Typed keys [S] of the evaluation after `update`: functions of seed and update only."""
-    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, EVALUATION), update))(seed_keys)
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, purpose), update))(seed_keys)
+
+
+def begin_episodes(state: Any, fresh: Any) -> Any:
+    """`state` with the environments of `fresh`, which begin an episode.
+
+    What a restored state says of environments in other processes is of no use: they have gone with the process
+    that wrote it. Parameters, optimiser, statistics, counters and the keys of all further draws stay.
+    """
+    return state.replace(
+        env_state=fresh.env_state, obs=fresh.obs, reset=fresh.reset, discounted_return=fresh.discounted_return
+    )
 
 
 def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
@@ -55,7 +66,7 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
 
     Raises:
         BadInput: all checkpoints are damaged, or wandb cannot be started.
-        RunError: a loss that is not finite, or a file that cannot be written.
+        RunError: a loss that is not finite, a file that cannot be written, or a worker process that failed.
         SystemExit: 130 or 143 after a signal, with the last checkpoint whole.
     """
     resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
@@ -63,6 +74,11 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         wandb = WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)})
         try:
             _train(config, trainer, algo, path, wandb, interrupts)
+        except jax.errors.JaxRuntimeError as error:
+            failure = getattr(trainer.env, "failure", None)
+            if failure is None:
+                raise
+            raise RunError(f"env.id={config.env['id']!r}: {failure}; continue with: {resume_command}") from error
         finally:
             wandb.finish()
     if interrupts.received is not None:
@@ -130,7 +146,8 @@ def compile_programs(trainer: Any, abstract: Any, abstract_keys: Any, mesh: Mesh
 
 
 def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, interrupts: Interrupts) -> None:
-    mesh = devices.seed_mesh(config.num_seeds)
+    on_host = getattr(trainer.env, "lives_on_host", False)
+    mesh = devices.seed_mesh(1 if on_host else config.num_seeds)  # ordered callbacks are of one device
     say(devices.describe(mesh, config.num_seeds))
     sharding = devices.seed_sharding(mesh)
     seed_keys = jax.device_put(devices.seed_keys(config.seed, config.num_seeds), sharding)
@@ -150,6 +167,9 @@ def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, in
         update, state, carried = restored
         state = jax.device_put(state, sharding)
         say(f"resuming after update {update} of {trainer.num_updates}")
+        interrupts.last_checkpoint = checkpoints.directory / str(update)
+        if on_host:
+            state = begin_episodes(state, programs.init(evaluation_keys(seed_keys, update, RESTART)))
 
     report = Report(
         metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update),
@@ -168,6 +188,7 @@ def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, in
     def save() -> None:
         check_parameters(state, report.update, config.seed)
         checkpoints.save(report.update, state, report.carry())
+        interrupts.last_checkpoint = checkpoints.directory / str(report.update)
 
     in_flight: deque[Any] = deque()
 
@@ -178,7 +199,8 @@ def _train(config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog, in
             if report.update in log_points - save_points:
                 report.write_rows()
 
-    interrupts.can_save = True
+    # With environments in other processes an update can take minutes: it is given up rather than waited for.
+    interrupts.can_save = not on_host
     with report.bar:
         while update < trainer.num_updates and interrupts.received is None:
             state, update_metrics = programs.update(state)

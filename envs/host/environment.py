@@ -86,6 +86,11 @@ class HostEnvironment(environment.Environment):
         return self._name
 
     @property
+    def failure(self) -> str | None:
+        """Why the workers are gone, in one line; None while they are there."""
+        return self.pool.broken
+
+    @property
     def default_params(self) -> HostParams:
         return HostParams(max_steps_in_episode=self.max_steps)
 
