@@ -17,6 +17,7 @@ import envs
 from envs.host.environment import HostEnvironment
 from envs.host.pool import Pool, WorkerError
 from tests.envs.host_environments import LIMIT
+from tests.processes import gone, wait_until
 
 MODULE = "tests.envs.host_environments"
 ROOT = pathlib.Path(__file__).parents[2]
@@ -306,22 +307,6 @@ def test_options_out_of_range_are_refused(options, message):
 
 # ----------------------------------------------------------------------------------------------------------------
 # Faults
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    # A zombie has ended and waits for its parent.
-    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-def wait_until(holds, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 FAULTS = {

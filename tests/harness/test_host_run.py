@@ -1,6 +1,5 @@
 """Runs whose environments are in worker processes: signals, resume, and a worker that fails."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 import pytest
 
 from algos.harness import checkpoint, load_run
+from tests.processes import children, gone, wait_until
 
 MODULE = "tests.envs.host_environments"
 SMALL = """--num-envs 2 --num-steps 8 --sequence-length 8 --num-minibatches 1 --update-epochs 1 --eval-episodes 2
@@ -25,31 +25,20 @@ def start(*flags):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def children(process) -> list[int]:
-    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-        found = [int(word) for word in file.read().split()]
-    for thread in os.listdir(f"/proc/{process.pid}/task"):  # workers may be started by any thread
-        with open(f"/proc/{process.pid}/task/{thread}/children") as file:
-            found += [int(word) for word in file.read().split()]
-    return sorted(set(found))
-
-
-def wait_for(path, process):
-    deadline = time.monotonic() + 200
-    while not path.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.005)
+def wait_for_checkpoint(run, update, process):
+    listing = run / "checkpoints" / str(update) / checkpoint.DIGESTS
+    wait_until(lambda: listing.exists() or process.poll() is not None, seconds=200)
+    assert listing.exists(), process.stderr.read()
 
 
 def test_a_signal_stops_at_once_with_the_last_checkpoint_whole_and_a_resume_goes_on(tmp_path):
-    """A step takes 0.2 s here and an update 1.6 s: finishing it would take longer than allowed."""
+    """A step takes 0.1 s here and an update most of a second, evaluations more."""
     run = tmp_path / "run"
     process = start("--env.id", f"host/{MODULE}:slow", "--total-timesteps", 160, "--run-dir", run, *SMALL)
     for number, code, update in ((signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 2)):
-        wait_for(run / "checkpoints" / str(update) / checkpoint.DIGESTS, process)
+        wait_for_checkpoint(run, update, process)
         time.sleep(0.3)  # in the next rollout
-        workers = children(process)
+        workers = children(process.pid)
         assert len(workers) == 2
         process.send_signal(number)
         begin = time.monotonic()
@@ -57,16 +46,12 @@ def test_a_signal_stops_at_once_with_the_last_checkpoint_whole_and_a_resume_goes
         assert time.monotonic() - begin < 1
         err = process.stderr.read()
         assert f"the last checkpoint is {run}/checkpoints/{update}" in err and f"--resume {run}" in err
-        for pid in workers:
-            with pytest.raises(ProcessLookupError):
-                for _ in range(100):
-                    os.kill(pid, 0)
-                    time.sleep(0.01)
+        wait_until(lambda workers=workers: all(gone(pid) for pid in workers))
         loaded = load_run(run, pytest.fail)
         assert loaded.update == update
         loaded.trainer.env.pool.close()
         process = start("--resume", run)
-    wait_for(run / "checkpoints" / "3" / checkpoint.DIGESTS, process)
+    wait_for_checkpoint(run, 3, process)
     process.kill()
     assert "resuming after update 2 of 10" in process.communicate()[1]
 
