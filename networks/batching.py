@@ -24,7 +24,7 @@ def _any_in_batch_vmap(axis_size, in_batched, flags):
     return any_in_batch(flags), False
 
 
-def repeat_until(done: Callable[[Any], jax.Array], step: Callable[[Any], Any], loop: Any, limit: int | None) -> Any:
+def repeat_until(done: Callable, step: Callable, loop: Any, limit: int | None) -> Any:
     """Repeats `step` on `loop` until `done`, or `limit` times.
 
     Args:

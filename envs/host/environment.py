@@ -105,7 +105,8 @@ class HostEnvironment(environment.Environment):
         return spaces.Box(spec.action_low, spec.action_high, spec.action_shape, jnp.float32)
 
     def observation_space(self, params=None) -> spaces.Box:
-        return spaces.Box(self.spec.obs_low, self.spec.obs_high, self.spec.obs_shape, jnp.dtype(self.spec.obs_dtype))
+        spec = self.spec
+        return spaces.Box(spec.obs_low, spec.obs_high, spec.obs_shape, jnp.dtype(spec.obs_dtype))
 
     def is_terminated(self, state: HostState, params) -> jax.Array:
         return state.terminated
@@ -177,8 +178,8 @@ class _Episodes:
         count = 0 if self._group is None else self._group.num_envs
         if not np.array_equal(np.sort(index), np.arange(count)) or count == 0:
             raise ValueError(
-                f"step of environments {slots.ravel().tolist()}: must be each of the {count} environments that the "
-                f"last reset made, from number {self._first}, once"
+                f"step of environments {slots.ravel().tolist()}: must be each of the {count} environments that "
+                f"the last reset made, from number {self._first}, once"
             )
         by_index = np.empty((count, *actions.shape[slots.ndim :]), actions.dtype)
         by_index[index] = actions.reshape(by_index.shape)

@@ -101,7 +101,7 @@ class Pool:
     def _start(self, count: int) -> list[int]:
         """Starts workers until there are `count`, or as many as allowed; returns the numbers of all of them."""
         new = range(len(self._workers), min(count, self._max_workers))
-        for number in new:
+        for _ in new:
             ours, theirs = socket.socketpair()
             with theirs:
                 process = subprocess.Popen(
@@ -144,7 +144,8 @@ class Pool:
                 if beats is not None and beats[number] != seen:
                     seen, deadline = beats[number], time.monotonic() + self._timeout
                 elif time.monotonic() > deadline:
-                    self._fail(f"worker {number} (process {process.pid}) gave no sign of life for {self._timeout:g} s")
+                    name = f"worker {number} (process {process.pid})"
+                    self._fail(f"{name} gave no sign of life for {self._timeout:g} s")
             status, *answer = pickle.loads(connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             self._fail_dead(number)

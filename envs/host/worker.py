@@ -105,7 +105,8 @@ class GymnasiumEnv:
     def spec(self) -> Spec:
         obs, action = self._env.observation_space, self._env.action_space
         if not hasattr(obs, "low"):
-            raise TypeError(f"observations of {obs}: must be a Box; gymnasium.wrappers.FlattenObservation makes one")
+            wrapper = "gymnasium.wrappers.FlattenObservation"
+            raise TypeError(f"observations of {obs}: must be a Box, which {wrapper} makes of most")
         own = getattr(self._env, "spec", None)
         bounds = [np.asarray(bound) for bound in (obs.low, obs.high)]
         return make_spec(obs.shape, obs.dtype, *bounds, action, getattr(own, "max_episode_steps", None) or 0)
@@ -201,10 +202,10 @@ class Slot:
 class Group:
     """This worker's part of a group of environments that are stepped together."""
 
-    def __init__(self, worker: "Worker", number: int, indices: list[int], restarts: bool, memory: mmap.mmap, places):
+    def __init__(self, worker: "Worker", number: int, indices: list[int], restarts: bool, arrays):
         self._worker, self._number, self._restarts = worker, number, restarts
         self._slots = [Slot(index) for index in indices]
-        self._arrays = views(memory, places)
+        self._arrays = arrays
 
     def reset(self) -> None:
         """A first episode in every environment, from its seed."""
@@ -270,7 +271,8 @@ class Worker:
         env = self.make()
         self._spec = spec = env.spec()
         env.reset(0)
-        env.step(self.action(np.zeros(()) if spec.num_actions else np.clip(0.0, spec.action_low, spec.action_high)))
+        nothing = np.zeros(()) if spec.num_actions else np.clip(0.0, spec.action_low, spec.action_high)
+        env.step(self.action(nothing))
         env.close()
         return asdict(spec)
 
@@ -292,7 +294,7 @@ class Worker:
         places, size = layout(self._spec, num_envs, num_workers)
         memory = mmap.mmap(descriptor, size)
         os.close(descriptor)
-        self._groups[group] = Group(self, self._number, indices, restarts, memory, places)
+        self._groups[group] = Group(self, self._number, indices, restarts, views(memory, places))
 
     def reset(self, group: int) -> None:
         self._groups[group].reset()

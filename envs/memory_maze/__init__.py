@@ -11,8 +11,8 @@ whoever remembers where they are finds them sooner.
 | MemoryMaze-13x13-v0  | 5       | 3000              |
 | MemoryMaze-15x15-v0  | 6       | 4000              |
 
-Observations are uint8 [64, 64, 3]. Actions: 0 nothing, 1 forward, 2 left, 3 right, 4 forward and left, 5 forward and
-right. Episodes end only at the time limit, which is a truncation. Frames, rewards and ends are bit for bit the
+Observations are uint8 [64, 64, 3]. Actions: 0 nothing, 1 forward, 2 left, 3 right, 4 forward and left, 5 forward
+and right. Episodes end only at the time limit, which is a truncation. Frames, rewards and ends are bit for bit the
 original's (`fast.py`). Needs the extra `memory-maze`, and OpenGL for the pictures, in software or by a GPU.
 """
 
@@ -27,7 +27,8 @@ SIZES = {"9x9": 1000, "11x11": 2000, "13x13": 3000, "15x15": 4000}
 IDS = tuple(f"MemoryMaze-{size}-v0" for size in SIZES)
 
 # Versions that work together: dm_control has no upper bound on mujoco, and the next ones break it.
-PINS = {"memory-maze": "1.0.3", "dm_control": "1.0.50", "labmaze": "1.0.6", "mujoco": "3.17.0", "mujoco-mjx": "3.17.0"}
+PINS = {"memory-maze": "1.0.3", "dm_control": "1.0.50", "labmaze": "1.0.6"}
+PINS |= {"mujoco": "3.17.0", "mujoco-mjx": "3.17.0"}
 INSTALL = "pip install -c constraints.txt -e '.[memory-maze]'"
 OPENGL = "apt-get install -y --no-install-recommends libegl1 libgl1"
 

@@ -53,7 +53,7 @@ def host_env(function, **options):
 
 @cases("ppo_discrete", "a2c_continuous", "ppo_continuous")
 def test_updates_and_evaluation_are_those_on_the_twin(case):
-    """Rewards, resets, the bootstrap from the final observation through the memory: all of it, in the parameters."""
+    """Rewards, resets, the bootstrap from the final observation through the memory: all in the parameters."""
     settings = dict(core=small_core("gru"), previous_action_reward=True)
     continuous = not case.num_actions
     config = small_config(case.module, **settings)

@@ -15,7 +15,7 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ["LP_NUM_THREADS"] = "0"
 FAST = Path(__file__).parents[2] / "envs" / "memory_maze" / "fast.py"
 LIMIT = 65  # steps of an episode
-# size, seed, actions: of an oracle until it has reached a target, in the first episode (step 59 and 31), then drawn.
+# Size, seed, actions of the first episode, in which an oracle reaches targets (steps 59 and 31); further are drawn.
 EPISODES = (
     ("9x9", 1, "33333355111111222441111115403411111121122411411343335115111333533"),
     ("15x15", 2, "23222224411333351145511114111112224411151114111111151111433355111"),
