@@ -47,6 +47,16 @@ def make(env_id: str, **options: Any):
         ValueError: a package or OpenGL is missing, or versions that do not work together; says how to mend it.
     """
     _check_packages(env_id)
+    maze, environment = factory("FastMemoryMaze")
+    kwargs = {"size": _size(env_id), "max_steps": options["max_steps_in_episode"]}
+    try:
+        return connect(env_id, maze, kwargs, environment=environment, **options)
+    except WorkerError as error:
+        raise ValueError(_mend(env_id, environment["MUJOCO_GL"], str(error))) from error
+
+
+def factory(name: str) -> tuple[str, dict[str, str]]:
+    """What a `Pool` needs for a class of fast.py: its factory, and variables of its workers."""
     gl = os.environ.get("MUJOCO_GL", "egl")
     environment = {
         "MUJOCO_GL": gl,
@@ -54,12 +64,7 @@ def make(env_id: str, **options: Any):
     }
     if gl in ("egl", "osmesa"):
         environment["PYOPENGL_PLATFORM"] = gl
-    factory = f"{Path(__file__).with_name('fast.py').resolve()}:FastMemoryMaze"
-    kwargs = {"size": _size(env_id), "max_steps": options["max_steps_in_episode"]}
-    try:
-        return connect(env_id, factory, kwargs, environment=environment, **options)
-    except WorkerError as error:
-        raise ValueError(_mend(env_id, gl, str(error))) from error
+    return f"{Path(__file__).with_name('fast.py').resolve()}:{name}", environment
 
 
 def _size(env_id: str) -> str:

@@ -178,6 +178,37 @@ class FastMemoryMaze(gymnasium.Env):
         return image
 
 
+class OriginalMemoryMaze(gymnasium.Env):
+    """The unchanged environment of memory_maze but for the time limit, to compare with.
+
+    Args:
+        size: "9x9", "11x11", "13x13" or "15x15".
+        max_steps: of an episode; 0: the original's.
+    """
+
+    observation_space = FastMemoryMaze.observation_space
+    action_space = FastMemoryMaze.action_space
+
+    def __init__(self, size: str, max_steps: int = 0):
+        self._size, self._max_steps = size, max_steps
+        self._env: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        if seed is not None or self._env is None:
+            self._env = getattr(tasks, f"memory_maze_{self._size}")(image_only_obs=True, seed=seed)
+            if self._max_steps:
+                inner = self._env
+                while hasattr(inner, "env"):
+                    inner = inner.env
+                inner._time_limit = self._max_steps / STEPS_A_SECOND - 1e-3
+        return self._env.reset().observation, {}
+
+    def step(self, action: int):
+        step = self._env.step(action)
+        terminated = step.last() and step.discount == 0
+        return step.observation, step.reward, terminated, step.last() and not terminated, {}
+
+
 def _make_task(size: str, seed: int | None):
     """(task, random state, time limit in seconds) as memory_maze.tasks makes them, without its environment."""
     made = {}
