@@ -240,9 +240,9 @@ def _memory_maze_preset(core: dict[str, Any]) -> dict[str, Any]:
         "update_epochs": 1,
         "num_minibatches": 4,
         "clip_eps": 0.1,
-        "value_clip": 1.0,
+        "value_clip": 1.0,  # configured there, but not read
         "ent_coef": 0.003,
-        # Each is a process's worth of memory, and plays a whole episode.
+        # Every one is a maze of its own, some 100 MB, and plays thousands of steps.
         "eval_episodes": 8,
     }
 

@@ -10,6 +10,7 @@ because the episodes of one seed share its parameters.
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 
 from algos.harness import BadInput, OneLineParser, devices, exit_codes, load_run, loop
+from algos.harness.signals import Interrupts
 from algos.harness.statistics import confidence_interval
 
 # Sets the keys apart from those of training and of its evaluations, which derive from the same small seeds.
@@ -103,7 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    with exit_codes():
+    with Interrupts(shlex.join(["python", *sys.argv])), exit_codes():
         args = parser.parse_args()
         if args.episodes < 1:
             raise BadInput(f"episodes={args.episodes}: must be at least 1")

@@ -9,6 +9,7 @@ from gymnax.environments import environment, spaces
 
 import envs
 from algos import ppo_arelit
+from algos.harness.loop import begin_episodes
 from tests.algos.toy import environment_is
 from tests.algos.trainers import cases, compiled, leaves, small_config, small_core
 from tests.envs.host_environments import LIMIT
@@ -81,7 +82,7 @@ def test_updates_and_evaluation_are_those_on_the_twin(case):
 def cart_pole():
     """PPO on a real gymnasium environment, CartPole without its velocities."""
     env = {"id": f"gymnasium/{MODULE}:CartPoleP-v1", "max_steps_in_episode": 40, "workers": 2}
-    built = compiled(ppo_arelit.make_train(small_config(ppo_arelit, env=env, core=small_core("arelit"))))
+    built = compiled(ppo_arelit.make_train(small_config(ppo_arelit, env=env, core=small_core("gru"))))
     yield built
     built.trainer.env.pool.close()
 
@@ -98,10 +99,12 @@ def test_two_seeds_in_one_program_are_two_single_runs(cart_pole):
     init, update = jax.jit(jax.vmap(trainer.init)), jax.jit(jax.vmap(trainer.update))
     state, _ = update(init(seeds))
     together, metrics = update(state)
+    played = jax.jit(jax.vmap(lambda state, key: trainer.evaluate(state, key, True)))(together, seeds)
     for index in range(2):
         alone, alone_metrics = two_updates(cart_pole, seeds[index])
         assert alone_metrics["episodes"] == metrics["episodes"][index] > 0
         np.testing.assert_array_equal(together.obs[index], alone.obs)
+        assert played["episode_length"].shape == (2, 3) and (played["episode_length"] >= 5).all()
         for one, other in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
             np.testing.assert_allclose(one[index], other, rtol=1e-4, atol=1e-5)
 
@@ -119,11 +122,19 @@ def test_a_run_reproduces_from_its_key_and_evaluations_leave_it_alone(cart_pole)
         jax.tree.map(np.testing.assert_array_equal, getattr(one, name), getattr(other, name))
 
 
-def test_evaluation_of_several_seeds(cart_pole):
-    states = jax.vmap(cart_pole.trainer.init)(jax.random.split(jax.random.key(0), 2))
-    evaluate = jax.jit(jax.vmap(lambda state, key: cart_pole.trainer.evaluate(state, key, True)))
-    played = evaluate(states, jax.random.split(jax.random.key(1), 2))
-    assert played["episode_length"].shape == (2, 3) and (played["episode_length"] >= 5).all()
+def test_a_restored_state_goes_on_with_new_episodes(cart_pole):
+    """As a resumed run does: all but the running episodes is kept, and what follows depends on the keys only."""
+    state, _ = cart_pole.update(cart_pole.init(jax.random.key(0)))
+    continued = []
+    for _ in range(2):
+        restored = begin_episodes(state, cart_pole.init(jax.random.key(5)))
+        assert restored.reset.all() and (restored.discounted_return == 0).all()
+        for name in ("params", "opt_state", "obs_statistics", "return_statistics", "carry", "key", "update"):
+            assert getattr(restored, name) is getattr(state, name)
+        continued.append(cart_pole.update(restored)[0])
+    jax.tree.map(np.testing.assert_array_equal, continued[0].params, continued[1].params)
+    with pytest.raises(Exception, match="must be each of the 4 environments that the last reset made"):
+        jax.block_until_ready(cart_pole.update(state))  # its environments are gone
 
 
 def test_images_reach_the_convolutions():
