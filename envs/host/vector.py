@@ -57,7 +57,7 @@ class HostVectorEnv:
         keys = jax.random.split(key, self.num_envs)
         step_env = jax.vmap(self.env.step_env, in_axes=(0, 0, 0, None))
         final_obs, env_state, reward, terminated, env_info = step_env(keys, state.env, action, params)
-        truncated = env_state.truncated & ~terminated  # [B]
+        truncated = env_state.truncated  # [B]
         done = terminated | truncated  # [B]
         episode_return = state.episode_return + reward
         episode_length = state.episode_length + 1

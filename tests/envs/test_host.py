@@ -159,7 +159,7 @@ def test_the_end_is_a_truncation_with_the_final_observation(counter):
 
 
 def test_a_terminal_state_is_no_truncation():
-    env, params = make("terminating", max_steps_in_episode=LIMIT)
+    env, params = make("terminating", max_steps_in_episode=LIMIT)  # both at the same step
     _, out = jax.jit(rollout(env, params))(jax.random.key(0))
     env.pool.close()
     assert out["terminated"][LIMIT - 1].all() and not out["truncated"].any()
