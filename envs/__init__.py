@@ -108,10 +108,10 @@ def _defaults(env_id: str) -> dict[str, Any]:
 
 
 def _as_type_of(default: Any, name: str, value: Any) -> Any:
-    """Checks that `value` is of the default's type; an int stands for a float, a bool for nothing else."""
+    """Checks that `value` is of the default's type; an int stands for a float, a tuple for a list."""
     kind = type(default)
-    if kind is float and type(value) is int:
-        value = float(value)
+    if (kind, type(value)) in ((float, int), (list, tuple)):
+        value = kind(value)
     if type(value) is not kind:
         raise ValueError(f"env.{name}={value!r}: must be of type {kind.__name__}, such as {default!r}")
     in_range = abs(value) < 2**31 if kind is int else kind is not float or abs(value) < 1e38  # false for NaN

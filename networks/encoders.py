@@ -1,5 +1,6 @@
 """Encoders: observation [T, B, ...] to a flat vector [T, B, d], before the memory core."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -24,6 +25,48 @@ class MLPEncoder(nn.Module):
         return x
 
 
+def patch_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Convolution without padding as one matrix product of patches with the kernel.
+
+    x: [N, height, width, C]; kernel: [k, k, C, D]. Returns [N, h, w, D].
+    """
+    height, width = ((side - size) // stride for side, size in zip(x.shape[1:], kernel.shape[:2], strict=False))
+    patches = [
+        x[:, i : i + height * stride + 1 : stride, j : j + width * stride + 1 : stride]
+        for i in range(kernel.shape[0])
+        for j in range(kernel.shape[1])
+    ]
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """XLA's convolution with the gradient of `patch_convolution`, which is the same.
+
+    In a loop, such as an update's over minibatches, XLA's CPU backend has no fast kernels for the gradient of a
+    convolution; it takes some twenty times as long as the matrix products.
+    """
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _convolution_forward(x, kernel, stride):
+    return convolution(x, kernel, stride), (x, kernel)
+
+
+def _convolution_backward(stride, operands, cotangent):
+    return jax.vjp(functools.partial(patch_convolution, stride=stride), *operands)[1](cotangent)
+
+
+convolution.defvjp(_convolution_forward, _convolution_backward)
+
+
+def _convolution_of_flax(x, kernel, strides, padding, **_):
+    """`convolution` with the signature that nn.Conv calls; nothing but its stride is used here."""
+    return convolution(x, kernel, strides[0])
+
+
 class ConvEncoder(nn.Module):
     """Convolutions without padding, each followed by relu; bytes are scaled to [0, 1]."""
 
@@ -43,6 +86,7 @@ class ConvEncoder(nn.Module):
                 (stride, stride),
                 padding="VALID",
                 kernel_init=orthogonal(np.sqrt(2)),
+                conv_general_dilated=_convolution_of_flax if jax.default_backend() == "cpu" else None,
             )(x)
             x = nn.relu(x)
         return x.reshape(*obs.shape[:2], -1)

@@ -159,7 +159,12 @@ class MysteryPath(environment.Environment[EnvState, EnvParams]):
 
         Returns:
             (observation, state).
+
+        Raises:
+            ValueError: the path is no [49].
         """
+        if jnp.shape(layout.path) != (CELLS,):
+            raise ValueError(f"layout.path of shape {jnp.shape(layout.path)}: must be of shape ({CELLS},), bool")
         origin = jnp.asarray(layout.origin, jnp.int32)
         zero = jnp.int32(0)
         state = EnvState(

@@ -105,7 +105,7 @@ def find_path(origin: jax.Array, goal: jax.Array, walls: jax.Array, noise: jax.A
         current = (jnp.where(first_better == _NOT_OPEN, head, first_better) >> _F_BITS) & ((1 << _CELL_BITS) - 1)
         running = current != end
         here = (cells == current) & running
-        g = jnp.sum(jnp.where(here, nodes.g, 0))
+        g = jnp.sum(jnp.where(here, nodes.g, 0), dtype=jnp.int32)
 
         step = cells - current
         shift = jnp.where(step == _STRIDE, 0, jnp.where(step == -_STRIDE, 4, jnp.where(step == 1, 8, 12)))
@@ -115,7 +115,7 @@ def find_path(origin: jax.Array, goal: jax.Array, walls: jax.Array, noise: jax.A
         is_open = nodes.key != _NOT_OPEN
         new = looked_at & ~is_open
         # Which directions have new nodes, and how many come before each: shift / 4 is its place in the order.
-        bits = jnp.sum(jnp.where(new, 1 << (shift >> 2), 0))
+        bits = jnp.sum(jnp.where(new, 1 << (shift >> 2), 0), dtype=jnp.int32)
         before = jnp.zeros_like(cells)
         for k in range(3):
             before += jnp.where(shift > 4 * k, (bits >> k) & 1, 0)
@@ -143,7 +143,7 @@ def find_path(origin: jax.Array, goal: jax.Array, walls: jax.Array, noise: jax.A
     def go_back(walk):
         cell, path = walk
         here = cells == cell
-        return jnp.sum(jnp.where(here, nodes.parent, 0)), path | here
+        return jnp.sum(jnp.where(here, nodes.parent, 0), dtype=jnp.int32), path | here
 
     _, path = jax.lax.while_loop(lambda walk: walk[0] >= 0, go_back, (end, jnp.zeros(_PADDED, bool)))
     parent = nodes.parent - (nodes.parent + 1) // _STRIDE  # cell ids of the grid without padding; -1 stays
@@ -212,7 +212,7 @@ def draw(key: jax.Array, sides: tuple[int, ...]) -> Draws:
     # The 4 or 8 candidates of least priority: a uniform choice without replacement. There are always 8 or more.
     candidate = border_candidates(origin, goal, interior)[np.array(BORDER)]  # [24]
     priority = (priority & np.uint32(0xFFFFFFE0)) | np.arange(len(BORDER), dtype=np.uint32)  # no two are equal
-    rank = jnp.sum((priority[None] < priority[:, None]) & candidate[None], 1)
+    rank = jnp.sum((priority[None] < priority[:, None]) & candidate[None], 1, dtype=jnp.int32)
     chosen = candidate & (rank < jnp.where(count[0] & 1 == 0, 4, 8))
     walls = interior.at[np.array(BORDER)].set(chosen)
     noise = ((noise[:, None] >> np.arange(0, 12, 3, dtype=np.uint32)) & 7).astype(jnp.int32) + 1

@@ -2,7 +2,9 @@
 
 import jax
 import numpy as np
+import pytest
 
+from algos import ppo_arelit
 from tests.algos.trainers import CASES, on_toy, set_last_layers
 
 
@@ -28,3 +30,18 @@ def test_the_gradient_is_that_of_the_stored_action():
     np.testing.assert_allclose(slope, expected, atol=1e-5)
     assert abs(float(metrics["approx_kl"])) < 1e-6
     np.testing.assert_allclose(batch.log_prob, np.log(p)[np.asarray(batch.action)], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["craftax-arelit", "craftax-gtrxl128"])
+def test_the_published_craftax_configurations_train(preset):
+    """One update of the core, heads and encoder as published; fewer environments and steps."""
+    pytest.importorskip("craftax", reason="needs the extra craftax: pip install -e '.[craftax]'")
+    sizes = dict(num_envs=2, num_steps=4, sequence_length=4, num_minibatches=2, update_epochs=1, total_timesteps=8)
+    trainer = ppo_arelit.make_train(ppo_arelit.Config(**ppo_arelit.PRESETS[preset] | sizes))
+    state = jax.jit(trainer.init)(jax.random.key(0))
+    after, metrics = jax.jit(trainer.update)(state)
+    for name, value in metrics.items():
+        assert np.isfinite(value).all(), name
+    assert metrics["grad_norm"] > 0 and float(metrics["initial_ratio_error"]) < 1e-4
+    assert state.obs.shape == (2, 8268) and after.update == 1

@@ -536,6 +536,16 @@ def test_the_grid_takes_the_agents_scale_and_ignores_it_as_the_original_does():
     assert envs.make(GRID, agent_scale=0.5)[1] == envs.make(GRID)[1]
 
 
+def test_sides_of_the_origin_may_be_a_tuple():
+    assert envs.make(GRID, cardinal_origin_choice=(0, 2))[1] == envs.make(GRID, cardinal_origin_choice=[0, 2])[1]
+
+
+def test_a_layout_of_another_size_is_refused():
+    env, params = envs.make(GRID)
+    with pytest.raises(ValueError, match=r"layout.path of shape \(48,\): must be of shape \(49,\)"):
+        env.reset_to(Layout(jnp.zeros(48, bool), 3, 45), params)
+
+
 def test_layouts_pack_and_unpack():
     rng = np.random.default_rng(0)
     for path in rng.random((20, 49)) < 0.4:
