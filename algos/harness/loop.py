@@ -78,7 +78,9 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
             failure = getattr(trainer.env, "failure", None)
             if failure is None:
                 raise
-            raise RunError(f"env.id={config.env['id']!r}: {failure}; continue with: {resume_command}") from error
+            last = interrupts.last_checkpoint
+            hint = f"; the last checkpoint is {last}; continue with: {resume_command}" if last else ""
+            raise RunError(f"env.id={config.env['id']!r}: {failure}{hint}") from error
         finally:
             wandb.finish()
     if interrupts.received is not None:
