@@ -110,7 +110,7 @@ def raises():
 
 
 def raises_late():
-    return Faulty("raise", 60)
+    return Faulty("raise", 100)
 
 
 def dies():
