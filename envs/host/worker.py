@@ -306,22 +306,30 @@ class Worker:
         self._groups.pop(group).close()
 
     def run(self) -> None:
-        while True:
-            command, *arguments = pickle.loads(self._connection.recv_bytes())
+        """Answers until it is told to exit, the parent is gone, or something is raised."""
+        while (message := self._receive()) is not None:
+            command, *arguments = pickle.loads(message)
             if command == "exit":
                 for group in self._groups.values():
                     group.close()
                 return
-            self._answer("ok", getattr(self, command)(*arguments))
+            try:
+                answer = ("ok", getattr(self, command)(*arguments))
+            except BaseException as error:
+                one_line = " ".join(f"{type(error).__name__}: {error}".split())
+                self._answer("error", one_line, traceback.format_exc())
+                sys.exit(1)
+            self._answer(*answer)
 
-    def fail(self) -> None:
-        """Tells the pool what was raised."""
-        kind, error = sys.exc_info()[:2]
-        one_line = " ".join(f"{kind.__name__}: {error}".split())
-        self._answer("error", one_line, traceback.format_exc())
+    def _receive(self) -> bytes | None:
+        try:
+            return self._connection.recv_bytes()
+        except (EOFError, ConnectionResetError):
+            return None
 
     def _answer(self, *parts: Any) -> None:
-        self._connection.send_bytes(pickle.dumps(parts))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody is left to hear it
+            self._connection.send_bytes(pickle.dumps(parts))
 
 
 def main() -> None:
@@ -334,15 +342,7 @@ def main() -> None:
 
     # A worker that hangs in an environment would not see that its socket is closed.
     threading.Thread(target=end_with_parent, daemon=True).start()
-    worker = Worker(connection)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
-        try:
-            worker.run()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except BaseException:
-            worker.fail()
-            sys.exit(1)
+    Worker(connection).run()
 
 
 if __name__ == "__main__":

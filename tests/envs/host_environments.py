@@ -97,7 +97,7 @@ class Faulty(Counter):
         self._left -= 1
         if self._left == 0:
             if self._how == "raise":
-                raise ZeroDivisionError("the ball is gone")
+                raise EOFError("the ball is gone")
             if self._how == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self._how == "hang":

@@ -310,7 +310,7 @@ def test_options_out_of_range_are_refused(options, message):
 
 
 FAULTS = {
-    "raises": ("worker [01] raised ZeroDivisionError: the ball is gone", 'ZeroDivisionError("the ball is gone")'),
+    "raises": ("worker [01] raised EOFError: the ball is gone", 'EOFError("the ball is gone")'),
     "dies": (r"worker [01] \(process \d+\) died, exit code -9", ""),
     "hangs": (r"worker [01] \(process \d+\) gave no sign of life for 1 s", ""),
 }
