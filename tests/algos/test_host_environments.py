@@ -1,5 +1,6 @@
 """Trainers on environments outside JAX do what they do on the same environment as a JAX program."""
 
+import imageio.v3 as iio
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from gymnax.environments import environment, spaces
 
 import envs
 from algos import ppo_arelit
+from algos.harness import episode
 from algos.harness.loop import begin_episodes
 from tests.algos.toy import environment_is
 from tests.algos.trainers import cases, compiled, leaves, small_config, small_core
@@ -137,7 +139,7 @@ def test_a_restored_state_goes_on_with_new_episodes(cart_pole):
         jax.block_until_ready(cart_pole.update(state))  # its environments are gone
 
 
-def test_images_reach_the_convolutions():
+def test_images_reach_the_convolutions_and_episode_gif(tmp_path):
     env = host_env("image")
     settings = dict(conv_channels=(4,), conv_kernels=(4,), conv_strides=(2,), normalize_observations=False)
     built = compiled(ppo_arelit.make_train(small_config(ppo_arelit, env=env, **settings)))
@@ -146,4 +148,7 @@ def test_images_reach_the_convolutions():
     state, metrics = built.update(state)
     assert all(np.isfinite(leaf).all() for leaf in leaves(state)) and metrics["episodes"] > 0
     assert envs.lives_on_host(built.trainer.env)
+    episode.record(built.trainer, state, jax.random.key(0), tmp_path / "episode.gif")
+    frames = iio.imread(tmp_path / "episode.gif")  # brighter by 40 in every step
+    np.testing.assert_array_equal(frames[:, 0, 0, 0], 40 * np.arange(LIMIT + 1))
     built.trainer.env.pool.close()
