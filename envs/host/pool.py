@@ -30,12 +30,13 @@ from envs.host.worker import Spec
 WORKER = Path(worker.__file__).resolve()
 
 # A worker is one of several and steps one environment at a time: more threads only get in each other's way, and
-# more arenas keep freed memory.
+# more arenas keep freed memory. What a frame needs for a moment is kept for the next, what a reset frees is not.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": str(2**25),
+    "MALLOC_MMAP_THRESHOLD_": str(2**23),
 }
 
 
