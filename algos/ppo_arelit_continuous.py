@@ -259,6 +259,7 @@ class Trainer(NamedTuple):
     evaluate: Callable  # (state, key, deterministic) -> returns and lengths of fresh episodes
     train: Callable  # key -> (state, metrics [num_updates])
     act: Callable  # (state, carry, obs, reset, key, deterministic) -> (carry, action, value)
+    forward: Callable  # (state, carry, obs [T, B, ...], reset [T, B]) -> (carry, policy's distribution, value)
     initial_carry: Callable  # batch size -> carry
     collect: Callable  # (state, key) -> (state, batch, carries at sequence starts, last value)
     advantages: Callable  # (batch, reward, last value) -> advantages
@@ -505,13 +506,16 @@ def make_train(config: Config) -> Trainer:
     # ----------------------------------------------------------------------------------------------------------
     # Evaluate
 
+    def forward(state: RunnerState, carry, obs, reset):
+        """Policy and values over a segment of raw observations [T, B, ...], the same as acting step by step."""
+        return agent.apply(state.params, carry, normalize(state.obs_statistics, obs), reset)
+
     def act(state: RunnerState, carry, obs, reset, key, deterministic: bool = False):
         """One step of the current policy on raw observations [B, ...].
 
         Returns (carry, actions as the environment takes them [B, ...], values [B]).
         """
-        obs = normalize(state.obs_statistics, obs)
-        carry, distribution, value = agent.apply(state.params, carry, obs[None], reset[None])
+        carry, distribution, value = forward(state, carry, obs[None], reset[None])
         action = distribution.mode() if deterministic else distribution.sample(seed=key)
         return carry, to_env(action[0]), value[0]
 
@@ -564,6 +568,7 @@ def make_train(config: Config) -> Trainer:
         evaluate=evaluate,
         train=train,
         act=act,
+        forward=forward,
         initial_carry=lambda batch: agent.initialize_carry((batch,)),
         collect=collect,
         advantages=advantages,

@@ -25,6 +25,7 @@ __all__ = [
     "lives_on_host",
     "make",
     "options",
+    "register",
     "vectorize",
 ]
 
@@ -101,6 +102,24 @@ def _module(env_id: str):
         return host
     check_choice("env.id", env_id, (*ENV_IDS, *ENV_FAMILIES))
     return _MODULE_OF[env_id]
+
+
+def register(module: Any) -> None:
+    """Makes environments that live outside this package known to `make` and to the trainers of this process.
+
+    Args:
+        module: anything with `IDS`, `options(env_id)` -> names and defaults, and `make(env_id, **options)` ->
+            (env, params).
+
+    Raises:
+        ValueError: an id is one of this package's own. One that was registered before is replaced.
+    """
+    global ENV_IDS
+    for env_id in module.IDS:
+        if getattr(_MODULE_OF.get(env_id), "__name__", None) in _MODULES:
+            raise ValueError(f"env.id={env_id!r}: must be none of this package's own")
+    _MODULE_OF.update(dict.fromkeys(module.IDS, module))
+    ENV_IDS = tuple(_MODULE_OF)
 
 
 def _defaults(env_id: str) -> dict[str, Any]:

@@ -166,7 +166,7 @@ class Block(nn.Module):
         visible = jnp.pad(visible, [(0, 0), (0, 1)], constant_values=True)[:, None, :]
         weights = masked_softmax(jnp.concatenate([scores, own_score[..., None]], axis=-1), visible)
         attended = jnp.einsum("bhm,bmhd->bhd", weights[..., :-1], v) + weights[..., -1:] * own_v
-        return ring.at[jnp.arange(len(ring)), head].set(x), attended[None]
+        return ring.at[jnp.arange(ring.shape[0]), head].set(x), attended[None]
 
     def attend_segment(self, ring, x, head, count, content_query, position_query, table):
         """A segment: the ring is put in order of time, and laid out again at the end."""

@@ -85,12 +85,16 @@ def parse(Config: type, presets: Presets, doc: str, algo: str, argv: Sequence[st
         raise BadInput(_unknown("preset", chosen.preset, presets))
     if chosen.resume == "":
         raise BadInput("resume='': must be a run directory")
+    if chosen.config is not None and (chosen.preset is not None or chosen.resume):
+        raise BadInput(f"config={chosen.config!r}: must stand without --preset and --resume")
     stored = None
     if chosen.resume and not {"-h", "--help"} & set(argv):
         stored = run_dir.load_config(Path(chosen.resume), Config, algo)
     names = {"env": getattr(chosen, "env.id"), "core": getattr(chosen, "core.name")}
     if stored is not None and chosen.preset is None:
         base = dataclasses.replace(stored, run_dir="", **_others(stored, names))
+    elif chosen.config is not None:
+        base = preset_config(Config, _repeated(Config, Path(chosen.config), algo), names)
     else:
         base = preset_config(Config, presets[chosen.preset or "default"], names)
     config = _flags(Config, base, f"{doc.strip()}\n\n{_names(presets)}", algo, rest)
@@ -121,6 +125,12 @@ def preset_config(Config: type, preset: dict[str, Any], names: Mapping[str, str 
     return dataclasses.replace(default, **fields)
 
 
+def _repeated(Config: type, path: Path, algo: str) -> dict[str, Any]:
+    """The configuration of an earlier run, given by its directory or its config.yaml, as a preset."""
+    directory = path.parent if path.name == run_dir.CONFIG else path
+    return vars(run_dir.load_config(directory, Config, algo, "config")) | {"run_dir": "", "resume": ""}
+
+
 def check_values(config: Any) -> None:
     """Raises BadInput for a number that is NaN or infinite, or a text that cannot be written as UTF-8."""
     for name, value in _flat(config).items():
@@ -131,13 +141,14 @@ def check_values(config: Any) -> None:
 
 
 def _choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The flags that decide which other flags there are, and argv without --preset, which is no field."""
+    """The flags that decide which other flags there are, and argv without --preset and --config, no fields."""
 
-    preset, others = (OneLineParser(add_help=False, allow_abbrev=False) for _ in range(2))
-    preset.add_argument("--preset")
+    bases, others = (OneLineParser(add_help=False, allow_abbrev=False) for _ in range(2))
+    bases.add_argument("--preset")
+    bases.add_argument("--config")
     for flag in ("--env.id", "--core.name", "--resume"):
         others.add_argument(flag)
-    known, rest = preset.parse_known_args(argv)
+    known, rest = bases.parse_known_args(argv)
     others.parse_known_args(rest, namespace=known)
     return known, rest
 
@@ -254,7 +265,7 @@ def _flat(config: Any) -> dict[str, Any]:
 
 
 def _names(presets: Presets) -> str:
-    """The part of --help that lists presets, environments and cores."""
+    """The part of --help that lists presets, environments and cores, and the flags that are no fields."""
     import envs
     import networks
 
@@ -264,6 +275,7 @@ def _names(presets: Presets) -> str:
             ("--preset", presets),
             ("--env.id", (*envs.ENV_IDS, *envs.ENV_FAMILIES)),
             ("--core.name", networks.CORES),
+            ("--config", ["config.yaml of a run to repeat"]),
         )
     )
 

@@ -53,7 +53,7 @@ def create(path: Path, config: Any, algo: str, command: list[str]) -> None:
         path.mkdir(parents=True, exist_ok=True)
         probe_write(path)
         temporary = path / f".{CONFIG}.tmp"
-        temporary.write_text(_header(command) + dump_config(config, algo), encoding="utf-8")
+        temporary.write_text(header(command) + dump_config(config, algo), encoding="utf-8")
         temporary.rename(path / CONFIG)
     except OSError as error:
         raise BadInput(_cannot_write(path, error)) from error
@@ -188,7 +188,7 @@ def _option(name: str, value: Any) -> Any:
     return value
 
 
-def _header(command: list[str]) -> str:
+def header(command: list[str]) -> str:
     """What identifies the code and the machine, as YAML comments."""
     import jax
 

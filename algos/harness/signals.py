@@ -48,7 +48,7 @@ class Interrupts:
     main thread; the previous handlers are restored on exit.
     """
 
-    def __init__(self, resume_command: str):
+    def __init__(self, resume_command: str | None = None):
         self.received: int | None = None
         self.can_save = False
         self.last_checkpoint: Path | None = None
@@ -79,8 +79,9 @@ class Interrupts:
                 continue
             name = signal.Signals(number).name
             if self.received is not None or not self.can_save:
-                last = f"the last checkpoint is {self.last_checkpoint}; " if self.last_checkpoint else ""
-                self._say(f"{name}: stopped at once; {last}resume with: {self._resume_command}")
+                last = f"; the last checkpoint is {self.last_checkpoint}" if self.last_checkpoint else ""
+                how = f"; resume with: {self._resume_command}" if self._resume_command else ""
+                self._say(f"{name}: stopped at once{last}{how}")
                 os._exit(128 + number)
             self.received = number
             self._say(f"{name}: finishing the update in flight and saving (a second signal stops at once)")

@@ -12,7 +12,9 @@ from algos.harness.run_dir import CONFIG
 
 
 class WandbLog:
-    """Rows as `seed_<k>/<column>` over `env_steps`; does nothing, and imports nothing, if mode is "disabled".
+    """Rows as `seed_<k>/<column>`, their means over the seeds as `mean/<column>`, over `env_steps`.
+
+    Does nothing, and imports nothing, if mode is "disabled".
 
     Args:
         mode: "disabled", "offline" or "online".
@@ -53,6 +55,10 @@ class WandbLog:
             for name, value in row.items()
             if value is not None and name not in ("seed", "env_steps")
         }
+        for name in rows[0]:  # what a sweep of wandb compares, whatever the seeds
+            there = [row[name] for row in rows if row[name] is not None]
+            if there and name not in ("seed", "env_steps"):
+                values[f"mean/{name}"] = sum(there) / len(there)
         self._try(lambda run: run.log({"env_steps": rows[0]["env_steps"], **values}))
 
     def finish(self) -> None:

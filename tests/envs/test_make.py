@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -68,6 +69,25 @@ def test_bad_input_is_one_line_that_names_the_field_and_what_is_allowed(env_id, 
     with pytest.raises(ValueError, match="^" + message) as error:
         envs.make(env_id, **options)
     assert "\n" not in str(error.value)
+
+
+def test_an_environment_from_elsewhere_is_made_by_its_id(monkeypatch):
+    for name in ("_MODULE_OF", "ENV_IDS"):
+        monkeypatch.setattr(envs, name, type(getattr(envs, name))(getattr(envs, name)))
+    mine = types.SimpleNamespace(
+        IDS=("Mine-v0",),
+        options=lambda env_id: {"size": 3},
+        make=lambda env_id, size: (f"{env_id} of {size}", None),
+    )
+    envs.register(mine)
+    assert envs.ENV_IDS[-1] == "Mine-v0" and envs.options("Mine-v0") == {"size": 3}
+    assert envs.make("Mine-v0", size=5) == ("Mine-v0 of 5", None)
+    with pytest.raises(ValueError, match=r"env.size='x': must be of type int"):
+        envs.make("Mine-v0", size="x")
+    envs.register(types.SimpleNamespace(**vars(mine) | {"make": lambda env_id, size: ("another", None)}))
+    assert envs.make("Mine-v0") == ("another", None)
+    with pytest.raises(ValueError, match=r"env.id='TMaze-v2': must be none"):
+        envs.register(types.SimpleNamespace(**vars(mine) | {"IDS": ("TMaze-v2",)}))
 
 
 def test_importing_is_light_and_making_is_quiet(tmp_path):

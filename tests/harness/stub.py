@@ -83,6 +83,10 @@ class Config:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
 
+    @property
+    def num_updates(self):
+        return -(-self.total_timesteps // (self.num_envs * self.num_steps))
+
 
 PRESETS = {
     "default": {},
@@ -184,9 +188,8 @@ def make_train(config: Config) -> Trainer:
     def act(state, carry, obs, reset, key, deterministic):
         return carry + 1, obs @ jnp.ones((2, 1)), jnp.zeros(obs.shape[0])
 
-    num_updates = -(-config.total_timesteps // (config.num_envs * config.num_steps))
     env = Env(config.env["episode_length"])
-    return Trainer(init, update, evaluate, act, lambda batch: jnp.zeros(batch), num_updates, env, None)
+    return Trainer(init, update, evaluate, act, lambda batch: jnp.zeros(batch), config.num_updates, env, None)
 
 
 def inject(fault: str) -> None:

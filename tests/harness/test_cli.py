@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -35,6 +36,9 @@ BAD_INPUT = [
     (["stray"], ["'stray'"]),
     (["--preset", "wid"], ["preset='wid'", "did you mean wide", "default, wide"]),
     (["--preset"], ["--preset", "expected one argument"]),
+    (["--config", "nowhere"], ["config='nowhere'", "config.yaml"]),
+    (["--config", "nowhere", "--preset", "wide"], ["config='nowhere'", "without --preset"]),
+    (["--config", "nowhere", "--resume", "there"], ["config='nowhere'", "without --preset and --resume"]),
     (["--env.id", "stub/c"], ["env.id='stub/c'", "stub/a, stub/b"]),
     (["--core.name", "lru"], ["core.name='lru'", "arelit, gru"]),
     (["--num-envs", "0"], ["num_envs=0", "at least 1"]),
@@ -81,6 +85,7 @@ def test_help_lists_presets_environments_cores_and_the_options_of_the_chosen_one
     out = capsys.readouterr().out
     for word in ("wide", "stub/a", "stub/b", "arelit", "gru", "--env.size", "--core.d-model", "Step size"):
         assert word in out
+    assert "--preset" in out and "--config" in out
     assert "--core.eta" not in out
 
 
@@ -135,6 +140,15 @@ def test_resume_needs_no_other_flag_and_takes_the_same_ones(held):
     same = ["--learning-rate", "0.5", "--core.name", "gru", "--run-dir", held]
     assert parse("--resume", held, *same) == config
     assert parse("--resume", held, "--wandb", "offline").wandb == "offline"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "."])
+def test_config_repeats_a_run_and_flags_change_it(held, name):
+    original = parse("--resume", held)
+    assert parse("--config", held / name) == dataclasses.replace(original, run_dir="", resume="")
+    changed = parse("--config", held / name, "--learning-rate", "0.1", "--run-dir", "b", "--core.d-model", "7")
+    assert (changed.learning_rate, changed.run_dir, changed.core["d_model"]) == (0.1, "b", 7)
+    assert parse("--config", held / name, "--core.name", "arelit").core["d_model"] == original.core["d_model"]
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,15 @@ def test_seed_k_of_several_is_the_run_of_seed_k_alone(main, tmp_path):
         assert {name: got[name] for name in filled} == pytest.approx(filled, rel=1e-5)
 
 
+def test_a_run_repeated_from_its_config_yaml_is_the_same_run(main, tmp_path):
+    main("--seed", 3, "--learning-rate", 0.5, "--core.d-model", 7, "--env.noise", 0.2, "--run-dir", tmp_path / "a")
+    (path,) = (tmp_path / "a").glob("config.yaml")
+    code, _ = main("--config", path, "--run-dir", tmp_path / "b")
+    assert code == 0
+    config = stub.Config(core={"name": "arelit", **stub.CORES["arelit"], "d_model": 7})
+    assert_same_run(tmp_path / "a", tmp_path / "b", config)
+
+
 # Kill and resume
 
 

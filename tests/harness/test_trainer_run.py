@@ -92,6 +92,21 @@ def test_every_preset_is_complete_and_can_be_resumed_from_its_yaml(tmp_path):
         assert run_dir.load_config(tmp_path / name, trainer.Config, "ppo_arelit_continuous") == config
 
 
+@pytest.mark.parametrize("algo", ["a2c_arelit", "ppo_arelit", "ppo_arelit_continuous"])
+def test_help_lists_every_preset_environment_and_core(algo, capsys):
+    import envs
+    import networks
+
+    trainer = importlib.import_module(f"algos.{algo}")
+    with pytest.raises(SystemExit) as end:
+        cli.parse(trainer.Config, trainer.PRESETS, trainer.__doc__, algo, ["--help"])
+    assert end.value.code == 0
+    listed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if line.startswith("--"))
+    assert listed["--preset"].split(", ") == list(trainer.PRESETS)
+    assert listed["--env.id"].split(", ") == list(envs.ENV_IDS)
+    assert listed["--core.name"].split(", ") == list(networks.CORES)
+
+
 def test_every_environment_takes_the_options_the_command_line_gives_it():
     import envs
 

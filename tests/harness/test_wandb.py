@@ -49,6 +49,10 @@ def test_rows_are_sent_by_seed(main, tmp_path, fake):
     assert len(wandb.sent) == 25 and wandb.sent[2]["env_steps"] == 36
     assert {"seed_3/episode_return", "seed_4/episode_return", "seed_3/loss"} <= wandb.sent[2].keys()
     assert "seed_3/episode_return" not in wandb.sent[0]  # no episode had ended
+    for name in ("episode_return", "loss"):
+        seeds = [wandb.sent[2][f"seed_{seed}/{name}"] for seed in (3, 4)]
+        assert wandb.sent[2][f"mean/{name}"] == pytest.approx(sum(seeds) / 2)
+    assert "mean/episode_return" not in wandb.sent[0]
 
 
 def test_a_resumed_run_continues_the_same_wandb_run_and_others_do_not(main, tmp_path, fake):

@@ -1,0 +1,264 @@
+"""What an agent's memory does: that of the agent that ships holds the cue, a memoryless one nothing."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+import networks
+from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
+from algos.harness import load_run
+from scripts import diagnose
+
+AGENT = Path(__file__).parents[2] / "scripts/notebooks/results/TMaze-v2-20/agent"
+SMALL = "--eval-episodes 2 --num-envs 4 --num-steps 16 --total-timesteps 128 --core.n-layers 1 --core.d-model 8"
+HEADS = " --core.d-head 4 --core.n-heads 2"
+
+
+def train(path, trainer, flags):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [trainer.__name__, *SMALL.split(), *flags.split(), "--run-dir", str(path)])
+        trainer.main()
+    return path
+
+
+def run(monkeypatch, capsys, *flags):
+    monkeypatch.setattr(sys, "argv", ["diagnose.py", *map(str, flags)])
+    code = 0
+    try:
+        diagnose.main()
+    except SystemExit as end:
+        code = end.code
+    return code, *capsys.readouterr()
+
+
+def means(points, name):
+    return np.array([point[name]["mean"] for point in points])
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return diagnose.diagnose(AGENT, episodes=64)
+
+
+@pytest.fixture(scope="module")
+def memoryless(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "feedforward"
+    flags = "--core.name feedforward --env.corridor-len 3 --env.max-episode-steps 9 --num-seeds 2 --seed 4"
+    return train(path, a2c_arelit, flags)
+
+
+@pytest.fixture(scope="module")
+def continuous(tmp_path_factory):
+    flags = "--env.id gymnax/Pendulum-v1 --env.max-steps-in-episode 8 --num-minibatches 1 --sequence-length 16"
+    flags += HEADS + " --core.d-ffc 8"
+    return train(tmp_path_factory.mktemp("runs") / "pendulum", ppo_arelit_continuous, flags)
+
+
+def test_the_cue_is_read_off_the_shipped_agents_carry_at_every_step(shipped):
+    assert shipped["undisturbed"]["success"]["mean"] > 0.98
+    probe = shipped["probe"]
+    assert (probe["target"], probe["measure"]) == ("the cue", "accuracy")
+    assert [point["t"] for point in probe["points"]] == list(range(1, 20))
+    assert min(point["score"] for point in probe["points"]) > 0.95
+    assert max(point["chance"] for point in probe["points"]) < 0.75
+
+
+def test_without_its_memory_the_shipped_agent_guesses_and_with_anothers_it_follows_that_ones_cue(shipped):
+    success = {name: means(points, "success") for name, points in shipped["interventions"].items()}
+    for name in ("zeroed", "exchanged"):
+        assert len(success[name]) == 19 and np.all(np.abs(success[name] - 0.5) < 0.2), (name, success[name])
+    assert success["exchanged, same cue"].min() > 0.95
+    assert success["exchanged, other cue"].max() < 0.05
+    # What the cue left in the memory at step 0 need not be written again.
+    assert success["frozen"].min() > 0.95
+    np.testing.assert_allclose(
+        means(shipped["interventions"]["exchanged, other cue"], "return_cost"), 5, rtol=0.05
+    )
+
+
+def test_the_shipped_agents_choice_depends_on_the_cue_more_than_on_the_corridor(shipped):
+    assert shipped["gradient"]["at"] == 19
+    norm = [point["median"] for point in shipped["gradient"]["points"]]
+    assert norm[0] > 10 * np.median(norm[1:19]) and norm[0] > 0.1
+
+
+def test_success_is_told_for_shorter_and_longer_corridors(shipped):
+    delay = shipped["delay"]
+    assert (delay["option"], delay["trained"]) == ("corridor_len", 20)
+    assert [point["corridor_len"] for point in delay["points"]] == [10, 20, 30, 40, 60, 80, 160]
+    assert delay["points"][1]["success"]["mean"] > 0.98 and delay["points"][1]["length"]["mean"] < 21
+    assert means(delay["points"], "length")[-1] >= 160
+
+
+def test_delays_that_the_environment_refuses_are_told(memoryless):
+    trainer = SimpleNamespace(env_params=envs.make("TMaze-v2", corridor_len=200)[1])
+    config = SimpleNamespace(env={"id": "TMaze-v2", "corridor_len": 200})
+    report = {"return": np.zeros(4)}
+    result = diagnose._delay(config, trainer, lambda delay: SimpleNamespace(report=report), "corridor_len")
+    assert [point["corridor_len"] for point in result["points"]] == [100, 200]
+    assert "env.corridor_len=300: must be from 2 to 256" in result["refused"][0]
+
+
+def test_a_memoryless_agent_holds_nothing_loses_nothing_and_looks_at_the_present_only(
+    memoryless, tmp_path, monkeypatch, capsys
+):
+    page = tmp_path / "page.png"
+    code, out, _ = run(monkeypatch, capsys, memoryless, "--episodes", 64, "--seed", 5, "--output", page)
+    assert code == 0 and page.read_bytes().startswith(b"\x89PNG")
+    result = json.loads(page.with_suffix(".json").read_text())
+    assert (result["seed"], result["core"]["name"], result["episodes"]) == (5, "feedforward", 64)
+    assert all(line in out for line in diagnose.summary(result))
+    for name, points in result["interventions"].items():
+        assert not means(points, "return_cost").any(), name
+        assert not means(points, "success_cost").any(), name
+    for point in result["probe"]["points"]:
+        assert point["carry_size"] == 0 and point["score"] == point["chance"] and abs(point["score"] - 0.5) < 0.25
+    *earlier, last = [point["quartiles"][1] for point in result["gradient"]["points"]]
+    assert len(earlier) >= 2 and not any(earlier) and last > 0
+
+
+def test_continuous_actions_and_environments_without_a_cue_or_a_delay(continuous, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, continuous, "--episodes", 32)
+    assert code == 0
+    assert "delay: skipped, gymnax/Pendulum-v1 has no option for the delay" in out
+    assert (continuous / "diagnosis.png").is_file()
+    result = json.loads((continuous / "diagnosis.json").read_text())
+    assert set(result["interventions"]) == {"zeroed", "frozen", "exchanged"}
+    assert means(result["interventions"]["zeroed"], "return_cost").any()  # its memory matters a little already
+    assert result["probe"]["measure"] == "R^2" and result["probe"]["points"][0]["score"] > 0.25
+    assert len(result["gradient"]["points"]) == 8
+    assert all(point["median"] > 0 for point in result["gradient"]["points"])
+
+
+def test_ppo_with_discrete_actions_and_a_memory_with_counters(tmp_path):
+    flags = "--env.id gymnax/MemoryChain-bsuite --env.memory-length 4 --core.name gtrxl --core.memory-len 4"
+    path = train(tmp_path / "run", ppo_arelit, f"{flags}{HEADS} --num-minibatches 1 --sequence-length 16")
+    result = diagnose.diagnose(path, episodes=32)
+    assert result["delay"]["option"] == "memory_length"
+    assert result["probe"]["measure"] == "accuracy" and result["probe"]["points"][0]["score"] == 1.0
+    assert [point["episodes"] for point in result["interventions"]["frozen"]] == [32] * 4
+    diagnose.draw(result, tmp_path / "page.png")
+
+
+@pytest.mark.parametrize("run_dir", [AGENT, "continuous"])
+def test_a_segments_policy_is_the_one_that_acts_step_by_step(run_dir, request):
+    path = request.getfixturevalue(run_dir) if run_dir == "continuous" else run_dir
+    loaded = load_run(path)
+    trainer, state = loaded.trainer, jax.tree.map(lambda x: x[0], loaded.state)
+    shape = trainer.env.observation_space(trainer.env_params).shape
+    obs = jax.random.normal(jax.random.key(0), (3, 2, *shape)) * 3  # [T, B, ...]
+    reset = jnp.array([[True, True], [False, True], [False, False]])
+    _, distribution, values = jax.jit(trainer.forward)(state, trainer.initial_carry(2), obs, reset)
+    act = jax.jit(trainer.act, static_argnums=5)
+    carry = trainer.initial_carry(2)
+    for t in range(3):
+        carry, action, value = act(state, carry, obs[t], reset[t], jax.random.key(1), True)
+        np.testing.assert_allclose(value, values[t], rtol=1e-4, atol=1e-5)
+        mode = distribution.mode()[t]
+        if mode.ndim > 1:
+            space = trainer.env.action_space(trainer.env_params)
+            mode = jnp.clip(mode, space.low, space.high)
+        np.testing.assert_allclose(action, mode, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_memory_keeps_its_counters_but_no_clock():
+    arelit = networks.make_core("arelit", n_layers=1, d_model=8, d_head=4, d_ffc=8, n_heads=2)
+    old = arelit.initialize_carry((3,))
+    kept = diagnose.held(old, jax.tree.map(lambda x: x + 1, old))
+    assert kept.phase.tolist() == [2, 2, 2]
+    assert all(not leaf.any() for leaf in jax.tree.leaves(kept.layers))
+    gtrxl = networks.make_core("gtrxl", n_layers=1, d_model=8, d_head=4, n_heads=2, memory_len=4)
+    old = gtrxl.initialize_carry((3,))
+    kept = diagnose.held(old, jax.tree.map(lambda x: x + 1, old))
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), kept, old))
+    assert diagnose.held((), ()) == ()
+
+
+class Leaky:
+    """A policy over m_t = m_{t-1} / 2 + w . obs_t, as a trainer of the T-Maze; it always walks on."""
+
+    w = jnp.array([3.0, 4.0] + [0.0] * 14)  # of norm 5
+
+    def __init__(self, discrete):
+        self.env, self.env_params = envs.make("TMaze-v2", corridor_len=4, max_episode_steps=4)
+        self.discrete = discrete
+
+    def initial_carry(self, batch):
+        return jnp.zeros(batch)
+
+    def act(self, state, carry, obs, reset, key, deterministic):
+        return carry / 2 + obs @ self.w, jnp.full(len(obs), 3), jnp.zeros(len(obs))
+
+    def forward(self, state, carry, obs, reset):
+        _, memory = jax.lax.scan(lambda m, x: (m / 2 + x @ self.w,) * 2, carry, obs)  # [T, B]
+        if not self.discrete:
+            return carry, SimpleNamespace(mode=lambda: jnp.stack([memory, 2 * memory], axis=-1)), memory
+        return carry, SimpleNamespace(logits=jnp.stack([memory, 0 * memory, 0 * memory], axis=-1)), memory
+
+
+@pytest.mark.parametrize("discrete, scale", [(True, 1.0), (False, np.sqrt(5))])
+def test_gradients_are_those_of_the_log_odds_or_of_every_entry_of_the_mean(discrete, scale):
+    norms, reach = diagnose.make_gradient(Leaky(discrete), 3, 4, 1.0)(0, jax.random.key(0))
+    assert reach.all()
+    expected = 5 * scale * 0.5 ** np.array([3, 2, 1, 0])
+    np.testing.assert_allclose(norms, np.broadcast_to(expected[:, None], (4, 3)), rtol=1e-5)
+    halves, _ = diagnose.make_gradient(Leaky(discrete), 3, 4, 0.5)(0, jax.random.key(0))
+    np.testing.assert_allclose(halves, norms, rtol=1e-5)  # with respect to what the policy sees
+
+
+def test_interventions_do_to_the_carry_what_they_say():
+    trainer = Leaky(True)
+    play = diagnose.make_play(trainer, 8, None)
+    key = jax.random.key(3)
+    carry = {t: np.asarray(play(0, key, until=t).carry) for t in (1, 2, 3)}
+    assert {*carry[1].tolist()} == {3.0, 4.0}  # both cues
+    seen = carry[3] - carry[2] / 2  # what the observation of t = 2 adds
+    frozen = play(0, key, kind=diagnose.FROZEN, at=1, until=3).carry
+    np.testing.assert_allclose(frozen, carry[1], rtol=1e-6)
+    donor = np.roll(np.arange(8), 1)
+    exchanged = play(0, key, kind=diagnose.EXCHANGED, at=2, donor=donor, until=3).carry
+    np.testing.assert_allclose(exchanged, carry[2][donor] / 2 + seen, rtol=1e-5, atol=1e-6)
+    assert (np.asarray(exchanged) != carry[3]).any()
+
+
+def test_ridge_finds_a_line_among_more_inputs_than_examples_and_nothing_in_noise():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(200, 400)) @ np.diag(np.logspace(0, 3, 400))
+    target = (inputs[:, :2] @ [[1.0], [-1.0]]) + 7
+    mixed = np.concatenate([target, target * 2 + rng.normal(size=(200, 1)) * 0.01, inputs[:, 300:310]], axis=1)
+    predicted, constant = diagnose.ridge(mixed[:100], target[:100], mixed[100:])
+    assert np.corrcoef(predicted[:, 0], target[100:, 0])[0, 1] > 0.999
+    assert constant == pytest.approx(target[:100].mean())
+    noise, _ = diagnose.ridge(rng.normal(size=(100, 300)), target[:100], rng.normal(size=(100, 300)))
+    residual = np.sum((target[100:] - noise) ** 2) / np.sum((target[100:] - constant) ** 2)
+    assert residual > 0.85
+    # One example far outside decides no score.
+    far, _ = diagnose.ridge(mixed[:100], target[:100], mixed[100:] * np.array([1e6] + [1] * 99)[:, None])
+    assert np.abs(far).max() < 3 * np.abs(target).max()
+    empty, _ = diagnose.ridge(np.zeros((100, 0)), target[:100], np.zeros((3, 0)))
+    assert (empty == constant).all()
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["nowhere"], ["run_dir='nowhere'"]),
+        ([AGENT, "--seed", "1"], ["seed=1", "from 0 to 0"]),
+        ([AGENT, "--episodes", "2"], ["episodes=2", "from 16"]),
+        ([AGENT, "--output", "a.svg"], ["output='a.svg'", ".png"]),
+        ([AGENT, "--output", "nowhere/a.png"], ["output='nowhere/a.png'"]),
+        ([], ["run_dir"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, flags, words):
+    code, _, err = run(monkeypatch, capsys, *flags)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
+    for word in words:
+        assert word in err
