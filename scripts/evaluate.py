@@ -10,7 +10,6 @@ because the episodes of one seed share its parameters.
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 
@@ -105,7 +104,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    with Interrupts(shlex.join(["python", *sys.argv])), exit_codes():
+    with Interrupts(), exit_codes():
         args = parser.parse_args()
         if args.episodes < 1:
             raise BadInput(f"episodes={args.episodes}: must be at least 1")
