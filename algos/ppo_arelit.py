@@ -30,7 +30,7 @@ import envs
 import networks
 from algos import harness
 from networks.actor_critic import ActorCritic
-from networks.batching import any_in_batch
+from networks.batching import any_in_batch, repeat_until
 from networks.encoders import ConvEncoder, MLPEncoder
 from networks.heads import CategoricalHead, ValueHead
 from networks.normalization import RunningStatistics
@@ -222,6 +222,31 @@ def _craftax_preset(core: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _memory_maze_preset(core: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "env": {"id": "MemoryMaze-15x15-v0"},
+        "core": core,
+        "conv_channels": (32, 64, 128, 256),
+        "conv_kernels": (4, 4, 4, 4),
+        "conv_strides": (2, 2, 2, 2),
+        "actor_hidden": 256,
+        "critic_hidden": 256,
+        "total_timesteps": 100_000_000,
+        "num_envs": 64,
+        "num_steps": 200,
+        "sequence_length": 100,
+        "learning_rate": 2.5e-4,
+        "max_grad_norm": 4.0,
+        "update_epochs": 1,
+        "num_minibatches": 4,
+        "clip_eps": 0.1,
+        "value_clip": 1.0,  # configured there, but not read
+        "ent_coef": 0.003,
+        # Every one is a maze of its own, some 100 MB, and plays thousands of steps.
+        "eval_episodes": 8,
+    }
+
+
 ARELIT = {"name": "arelit", "n_layers": 4, "d_model": 128, "d_head": 64, "d_ffc": 128, "n_heads": 4, "r": 2}
 GTRXL = {"name": "gtrxl", "n_layers": 4, "d_model": 128, "d_head": 64, "n_heads": 4}
 
@@ -233,6 +258,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mysterypath-gtrxl128": _mystery_path_preset(GTRXL | {"memory_len": 128}),
     "mysterypath-gtrxl64": _mystery_path_preset(GTRXL | {"memory_len": 64}),
     "mysterypath-gtrxl32": _mystery_path_preset(GTRXL | {"memory_len": 32}),
+    "memorymaze-arelit": _memory_maze_preset(
+        {"name": "arelit", "n_layers": 4, "d_model": 512, "d_head": 64, "d_ffc": 512, "n_heads": 8}
+        | {"eta": 4, "r": 7}
+    ),
     "craftax-arelit": _craftax_preset(ARELIT | {"eta": 8}),
     "craftax-gtrxl128": _craftax_preset(GTRXL | {"memory_len": 128}),
 }
@@ -319,7 +348,7 @@ def make_train(config: Config) -> Trainer:
 
     # No start state serves twice in a rollout as long as episodes last 16 steps or more on average.
     start_states = max(config.num_envs, config.num_envs * config.num_steps // 16)
-    vec_env = envs.VectorEnv(env, config.num_envs, start_states)
+    vec_env = envs.vectorize(env, config.num_envs, start_states)
     head = {"activation": getattr(nn, config.head_activation), "hidden_scale": config.head_scale}
     agent = ActorCritic(
         encoder=encoder,
@@ -589,7 +618,8 @@ def make_train(config: Config) -> Trainer:
         names = ["episode_return", "episode_length", *(name for name in info if name.startswith("episode_"))]
         episode = {name: jnp.zeros(num_episodes) for name in names}
         loop = (key, obs, env_state, carry, ~false, false, episode)
-        return jax.lax.while_loop(lambda loop: ~loop[5].all(), step, loop)[6]
+        limit = env_params.max_steps_in_episode if envs.lives_on_host(env) else None
+        return repeat_until(lambda loop: loop[5].all(), step, loop, limit)[6]
 
     def train(key: jax.Array) -> tuple[RunnerState, dict[str, jax.Array]]:
         """The whole run as one scan; metrics [num_updates]."""

@@ -29,7 +29,7 @@ import envs
 import networks
 from algos import harness
 from networks.actor_critic import ActorCritic
-from networks.batching import any_in_batch
+from networks.batching import any_in_batch, repeat_until
 from networks.encoders import MLPEncoder
 from networks.heads import GaussianHead, ValueHead
 from networks.normalization import RunningStatistics
@@ -283,7 +283,7 @@ def make_train(config: Config) -> Trainer:
 
     # No start state serves twice in a rollout as long as episodes last 16 steps or more on average.
     start_states = max(config.num_envs, config.num_envs * config.num_steps // 16)
-    vec_env = envs.VectorEnv(env, config.num_envs, start_states)
+    vec_env = envs.vectorize(env, config.num_envs, start_states)
     agent = ActorCritic(
         encoder=MLPEncoder(config.encoder_widths),
         core=networks.make_core(**config.core),
@@ -556,7 +556,8 @@ def make_train(config: Config) -> Trainer:
         names = ["episode_return", "episode_length", *(name for name in info if name.startswith("episode_"))]
         episode = {name: jnp.zeros(num_episodes) for name in names}
         loop = (key, obs, env_state, carry, ~false, false, episode)
-        return jax.lax.while_loop(lambda loop: ~loop[5].all(), step, loop)[6]
+        limit = env_params.max_steps_in_episode if envs.lives_on_host(env) else None
+        return repeat_until(lambda loop: loop[5].all(), step, loop, limit)[6]
 
     def train(key: jax.Array) -> tuple[RunnerState, dict[str, jax.Array]]:
         """The whole run as one scan; metrics [num_updates]."""

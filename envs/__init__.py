@@ -1,44 +1,59 @@
 """Environments: one factory, one batched form for trainers, one wrapper for memory agents.
 
     env, params = envs.make("brax/inverted_pendulum-P", backend="spring")     # a gymnax 1.0 Environment
-    vec = envs.VectorEnv(env, num_envs=32, pool_size=64)                      # what trainers step
+    vec = envs.vectorize(env, num_envs=32, pool_size=64)                      # what trainers step
 
 A new environment is one module with `IDS`, `options(env_id)` and `make(env_id, **options)`, and its name in
-`_MODULES`.
+`_MODULES`. One outside JAX needs no module, see envs/host/.
 """
 
 import importlib
 from typing import Any
 
+from envs import host
 from envs.checks import check_choice, unknown
+from envs.host.vector import HostVectorEnv
 from envs.layout import over_devices
 from envs.vector import VectorEnv, VectorState
 from envs.wrappers import PreviousActionReward
 
 __all__ = [
+    "ENV_FAMILIES",
     "ENV_IDS",
     "PreviousActionReward",
     "VectorEnv",
     "VectorState",
+    "lives_on_host",
     "make",
     "options",
     "over_devices",
     "register",
+    "vectorize",
 ]
 
 # Importing one of these must stay cheap: heavy dependencies (brax) are imported when an environment is made.
-_MODULES = ("envs.brax_tasks", "envs.gymnax_tasks", "envs.tmaze", "envs.craftax_tasks", "envs.mystery_path")
+_MODULES = (
+    "envs.brax_tasks",
+    "envs.gymnax_tasks",
+    "envs.tmaze",
+    "envs.craftax_tasks",
+    "envs.mystery_path",
+    "envs.memory_maze",
+)
 _MODULE_OF = {env_id: module for module in map(importlib.import_module, _MODULES) for env_id in module.IDS}
 
 ENV_IDS: tuple[str, ...] = tuple(_MODULE_OF)
-"""Every id that `make` accepts."""
+"""Every id that `make` accepts by name."""
+
+ENV_FAMILIES: tuple[str, ...] = host.FAMILIES
+"""Forms of further ids."""
 
 
 def options(env_id: str) -> dict[str, Any]:
     """Returns every option of an environment with its default value.
 
     Args:
-        env_id: one of `ENV_IDS`.
+        env_id: one of `ENV_IDS`, or of a form in `ENV_FAMILIES`.
 
     Raises:
         ValueError: the id is unknown.
@@ -50,7 +65,7 @@ def make(env_id: str, **options: Any):
     """Builds an environment.
 
     Args:
-        env_id: one of `ENV_IDS`.
+        env_id: one of `ENV_IDS`, or of a form in `ENV_FAMILIES`.
         **options: any of `envs.options(env_id)`; those left out take their defaults.
 
     Returns:
@@ -64,7 +79,31 @@ def make(env_id: str, **options: Any):
         if name not in defaults:
             raise ValueError(unknown(f"env.{name}", value, name, defaults, what=f"an option of {env_id}"))
         options[name] = _as_type_of(defaults[name], name, value)
-    return _MODULE_OF[env_id].make(env_id, **{**defaults, **options})
+    return _module(env_id).make(env_id, **{**defaults, **options})
+
+
+def lives_on_host(env) -> bool:
+    """Whether an environment is stepped by worker processes, outside the compiled program."""
+    return getattr(env, "lives_on_host", False)
+
+
+def vectorize(env, num_envs: int, pool_size: int) -> VectorEnv | HostVectorEnv:
+    """The batched form of an environment that trainers step.
+
+    Args:
+        env: what `make` returned, wrapped or not.
+        num_envs: copies of it.
+        pool_size: start states that a VectorEnv holds; environments outside JAX make their own.
+    """
+    return HostVectorEnv(env, num_envs) if lives_on_host(env) else VectorEnv(env, num_envs, pool_size)
+
+
+def _module(env_id: str):
+    """The module that knows an id."""
+    if any(env_id.startswith(family.partition("<")[0]) for family in ENV_FAMILIES):
+        return host
+    check_choice("env.id", env_id, (*ENV_IDS, *ENV_FAMILIES))
+    return _MODULE_OF[env_id]
 
 
 def register(module: Any) -> None:
@@ -86,8 +125,7 @@ def register(module: Any) -> None:
 
 
 def _defaults(env_id: str) -> dict[str, Any]:
-    check_choice("env.id", env_id, ENV_IDS)
-    return dict(_MODULE_OF[env_id].options(env_id))
+    return dict(_module(env_id).options(env_id))
 
 
 def _as_type_of(default: Any, name: str, value: Any) -> Any:

@@ -103,7 +103,7 @@ class VectorEnv:
         # The k-th environment that ends takes the k-th unused start.
         slot = (state.used + jnp.cumsum(done, dtype=jnp.int32) - 1) % self.pool_size  # [B]
         starts = jax.tree.map(lambda x: jnp.take(x, slot, axis=0, mode="clip"), state.pool)  # leaves [B, ...]
-        obs, next_env_state = jax.tree.map(functools.partial(_where, done), starts, (final_obs, env_state))
+        obs, next_env_state = jax.tree.map(functools.partial(where_done, done), starts, (final_obs, env_state))
         next_state = state.replace(
             env=next_env_state,
             episode_return=jnp.where(done, 0.0, episode_return),
@@ -135,7 +135,7 @@ def _strong_type(x: jax.Array) -> jax.Array:
     return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x.astype(x.dtype)
 
 
-def _where(done: jax.Array, start: jax.Array, stepped: jax.Array) -> jax.Array:
+def where_done(done: jax.Array, start: jax.Array, stepped: jax.Array) -> jax.Array:
     """Selects `start` where done [B]; both [B, ...]. The dtype is that of `start`."""
     done = done.reshape(done.shape + (1,) * (start.ndim - 1))
     if stepped.dtype != start.dtype:

@@ -61,9 +61,13 @@ class PreviousActionReward(environment.Environment):
 
     def reset_env(self, key: jax.Array, params):
         obs, state = self._env.reset_env(key, params)
+        return self.first_observation(obs, params), state
+
+    def first_observation(self, obs: jax.Array, params) -> jax.Array:
+        """What an agent sees of the wrapped environment's `obs` where it begins an episode."""
         space = self._env.action_space(params)
         action = jnp.zeros(space.n if isinstance(space, spaces.Discrete) else space.shape)
-        return _join(obs, action, 0.0), state
+        return _join(obs, action, 0.0)
 
     def step_env(self, key: jax.Array, state, action: jax.Array, params):
         obs, state, reward, terminated, info = self._env.step_env(key, state, action, params)

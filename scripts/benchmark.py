@@ -9,6 +9,7 @@
     python scripts/benchmark.py ppo                                # the same trainer with three cores
     python scripts/benchmark.py scaling                            # 1, 4, 16 and 64 seeds, T-Maze and Brax
     python scripts/benchmark.py scaling --seeds 1 4
+    python scripts/benchmark.py bridge                             # Memory Maze in workers; needs the extra
     python scripts/benchmark.py trainer recurrence --json
 
 Every ratio compares two things measured in the same run; the rate of float32 matrix products of this machine is
@@ -31,11 +32,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import envs
 import networks
 from algos import a2c_arelit, harness, ppo_arelit, ppo_arelit_continuous
 from algos.harness import devices, loop, memory, restore
+from envs import memory_maze
+from envs.host import Pool
 from networks import arelit
 from scripts import plain_forms
 
@@ -245,6 +249,80 @@ def environments() -> Results:
         named = ", ".join([env_id, *options.values(), f"{num_envs} at once"])
         rates[named] = num_envs * num_steps / seconds
     return {"steps_per_second": rates}
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Bridge
+
+BRIDGE_ENV, BRIDGE_ENVS, BRIDGE_STEPS = "MemoryMaze-9x9-v0", 8, 100
+ORIGINAL_STEPS = 150  # of one environment alone
+
+
+def bridge() -> Results:
+    """Memory Maze in compiled programs against a Python loop over the same workers, and against the original.
+
+    Random actions, no restarts. Loop and program take turns, so that what else the machine does hits both.
+    """
+    try:
+        env, params = envs.make(BRIDGE_ENV)
+    except ValueError as error:
+        raise harness.BadInput(str(error)) from error
+    vec_env = envs.vectorize(env, BRIDGE_ENVS, 1)
+    group = env.pool.open(BRIDGE_ENVS, restarts=True)
+    group.reset(np.arange(BRIDGE_ENVS))
+    actions = np.random.default_rng(0).integers(6, size=(BRIDGE_STEPS, BRIDGE_ENVS), dtype=np.int32)
+
+    def python_loop():
+        for action in actions:
+            group.step(action)
+
+    @jax.jit
+    def program(state, key):
+        def step(carry, inputs):
+            obs, state, *_ = vec_env.step(inputs[0], carry[1], inputs[1], params)
+            return (obs, state), None
+
+        obs = jnp.zeros((BRIDGE_ENVS, *env.spec.obs_shape), env.spec.obs_dtype)
+        return jax.lax.scan(step, (obs, state), (jax.random.split(key, BRIDGE_STEPS), actions))[0]
+
+    key = jax.random.key(0)
+    _, state = jax.jit(vec_env.reset)(key, params)
+    jax.block_until_ready(program(state, key))
+    looped, compiled = [], []
+    for _ in range(4):
+        looped.append(median_seconds(python_loop, repeats=1))
+        compiled.append(median_seconds(program, state, key, repeats=1))
+    env.pool.close()
+    loop_s, program_s = statistics.median(looped), statistics.median(compiled)
+    rates = {name: one_environment_alone(name) for name in ("OriginalMemoryMaze", "FastMemoryMaze")}
+    return {
+        "environment": BRIDGE_ENV,
+        "workers": len(env.pool.pids),
+        "env_steps_per_second": {
+            f"{BRIDGE_ENVS} environments, Python loop": BRIDGE_ENVS * BRIDGE_STEPS / loop_s,
+            f"{BRIDGE_ENVS} environments, compiled program": BRIDGE_ENVS * BRIDGE_STEPS / program_s,
+            "one environment, original": rates["OriginalMemoryMaze"],
+            "one environment, ours": rates["FastMemoryMaze"],
+        },
+        "overhead_of_the_bridge": program_s / loop_s - 1,
+        "ours_against_the_original": rates["FastMemoryMaze"] / rates["OriginalMemoryMaze"],
+    }
+
+
+def one_environment_alone(name: str) -> float:
+    """Steps a second of a Memory Maze in one worker process, without its reset."""
+    factory, environment = memory_maze.factory(name)
+    pool = Pool(factory, {"size": "9x9"}, 1, 120.0, environment)
+    pool.limit(10**6)
+    group = pool.open(1, restarts=True)
+    group.reset(np.array([1]))
+    actions = np.random.default_rng(0).integers(6, size=(ORIGINAL_STEPS, 1), dtype=np.int32)
+    begin = time.perf_counter()
+    for action in actions:
+        group.step(action)
+    seconds = time.perf_counter() - begin
+    pool.close()
+    return ORIGINAL_STEPS / seconds
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -526,6 +604,7 @@ PARTS = {
     "cores": cores,
     "ppo": ppo,
     "scaling": scaling,
+    "bridge": bridge,
 }
 
 

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from algos.harness import BadInput, OneLineParser, devices, exit_codes, load_run, loop
+from algos.harness.signals import Interrupts
 from algos.harness.statistics import confidence_interval
 
 # Sets the keys apart from those of training and of its evaluations, which derive from the same small seeds.
@@ -40,7 +41,8 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
     """
     loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr), eval_episodes=episodes)
     config, trainer = loaded.config, loaded.trainer
-    mesh = devices.seed_mesh(config.num_seeds)
+    on_host = getattr(trainer.env, "lives_on_host", False)
+    mesh = devices.seed_mesh(1 if on_host else config.num_seeds)
     key = jax.random.fold_in(jax.random.key(seed), FRESH)
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(np.arange(config.num_seeds))
     state, keys = jax.device_put((loaded.state, keys), devices.seed_sharding(mesh))
@@ -102,7 +104,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    with exit_codes():
+    with Interrupts(), exit_codes():
         args = parser.parse_args()
         if args.episodes < 1:
             raise BadInput(f"episodes={args.episodes}: must be at least 1")

@@ -277,7 +277,7 @@ def _names(presets: Presets) -> str:
         f"{title}: {', '.join(names)}"
         for title, names in (
             ("--preset", presets),
-            ("--env.id", envs.ENV_IDS),
+            ("--env.id", (*envs.ENV_IDS, *envs.ENV_FAMILIES)),
             ("--core.name", networks.CORES),
             ("--config", ["config.yaml of a run to repeat"]),
         )

@@ -28,7 +28,7 @@ IN_FLIGHT = 2
 """Updates dispatched and not yet fetched: enough that the device never waits, few enough to stop quickly."""
 
 # Set the keys of these apart from each other and from everything a trainer derives from the seed's key.
-EVALUATION, EPISODE = 0x6576616C, 0x65706973
+EVALUATION, EPISODE, RESTART = 0x6576616C, 0x65706973, 0x72657374
 
 
 def points(num_updates: int, count: int) -> set[int]:
@@ -39,9 +39,20 @@ def points(num_updates: int, count: int) -> set[int]:
     return {max(1, i * num_updates // count) for i in range(1, count + 1)}
 
 
-def evaluation_keys(seed_keys: jax.Array, update: int) -> jax.Array:
+def evaluation_keys(seed_keys: jax.Array, update: int, purpose: int = EVALUATION) -> jax.Array:
     """Typed keys [S] of the evaluation after `update`: functions of seed and update only."""
-    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, EVALUATION), update))(seed_keys)
+    return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, purpose), update))(seed_keys)
+
+
+def begin_episodes(state: Any, fresh: Any) -> Any:
+    """`state` with the environments of `fresh`, which begin an episode.
+
+    What a restored state says of environments in other processes is of no use: they have gone with the process
+    that wrote it. Parameters, optimiser, statistics, counters and the keys of all further draws stay.
+    """
+    return state.replace(
+        env_state=fresh.env_state, obs=fresh.obs, reset=fresh.reset, discounted_return=fresh.discounted_return
+    )
 
 
 def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
@@ -55,7 +66,8 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
 
     Raises:
         BadInput: all checkpoints are damaged, wandb cannot be started, or the run does not fit into memory.
-        RunError: a loss that is not finite, a file that cannot be written, or another process that is gone.
+        RunError: a loss that is not finite, a file that cannot be written, a worker process that failed, or
+            another process of the job that is gone.
         SystemExit: 130 or 143 after a signal, with the last checkpoint whole.
     """
     resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
@@ -64,6 +76,11 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         try:
             stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
         except (jax.errors.JaxRuntimeError, ValueError) as error:
+            failure = getattr(trainer.env, "failure", None)
+            if failure is not None:
+                last = interrupts.last_checkpoint
+                hint = f"; the last checkpoint is {last}; continue with: {resume_command}" if last else ""
+                raise RunError(f"env.id={config.env['id']!r}: {failure}{hint}") from error
             if not hosts.is_loss(error):
                 raise
             raise RunError(
@@ -173,7 +190,9 @@ def _train(
     config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog | None, interrupts: Interrupts
 ) -> int | None:
     """Returns the number of the signal that stopped the run, None if it came to its end."""
-    mesh = devices.seed_mesh(config.num_seeds, config.num_envs)
+    outside = getattr(trainer.env, "lives_on_host", False)  # environments in worker processes
+    # Ordered callbacks are of one device.
+    mesh = devices.seed_mesh(1, 1) if outside else devices.seed_mesh(config.num_seeds, config.num_envs)
     say(devices.describe(mesh, config.num_seeds, config.num_envs))
     sharding = devices.seed_sharding(mesh)
     seed_keys = hosts.placed(devices.seed_keys(config.seed, config.num_seeds), sharding)
@@ -195,6 +214,9 @@ def _train(
         update, state, carried = restored
         state = hosts.placed(state, state_sharding)
         say(f"resuming after update {update} of {trainer.num_updates}")
+        interrupts.last_checkpoint = checkpoints.directory / str(update)
+        if outside:
+            state = begin_episodes(state, programs.init(evaluation_keys(seed_keys, update, RESTART)))
     saved = update
 
     report = Report(
@@ -214,11 +236,12 @@ def _train(
 
     def save() -> None:
         nonlocal saved
-        on_host = hosts.local(state)
-        check_parameters(on_host, report.update, config.seed)
+        local = hosts.local(state)
+        check_parameters(local, report.update, config.seed)
         if hosts.is_first():
-            checkpoints.save(report.update, on_host, report.carry())
+            checkpoints.save(report.update, local, report.carry())
         saved = report.update
+        interrupts.last_checkpoint = checkpoints.directory / str(report.update)
 
     in_flight: deque[Any] = deque()
     agreed = 0  # the signal that stops a job of several processes, seen by all of them after the same update
@@ -242,7 +265,8 @@ def _train(
     def stopped_by() -> int | None:
         return interrupts.received if jax.process_count() == 1 else agreed or None
 
-    interrupts.can_save = True
+    # With environments in other processes an update can take minutes: it is given up rather than waited for.
+    interrupts.can_save = not outside
     with report.bar:
         while update < trainer.num_updates and stopped_by() is None:
             state, update_metrics = programs.update(state)

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,7 +40,9 @@ class Interrupts:
     Attributes:
         received: number of the first signal, None before it.
         can_save: set by the run loop while a request is answered by a checkpoint. While it is False
-            (start-up, compilation, the pictures at the end) the first signal stops the process at once.
+            (start-up, compilation, the pictures at the end, a run whose environments are other processes) the
+            first signal stops the process at once.
+        last_checkpoint: set by the run loop, None while there is none.
 
     The process ends with 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM. Must be entered in the
     main thread; the previous handlers are restored on exit.
@@ -48,6 +51,7 @@ class Interrupts:
     def __init__(self, resume_command: str | None = None):
         self.received: int | None = None
         self.can_save = False
+        self.last_checkpoint: Path | None = None
         self._resume_command = resume_command
 
     def __enter__(self) -> "Interrupts":
@@ -75,8 +79,9 @@ class Interrupts:
                 continue
             name = signal.Signals(number).name
             if self.received is not None or not self.can_save:
+                last = f"; the last checkpoint is {self.last_checkpoint}" if self.last_checkpoint else ""
                 how = f"; resume with: {self._resume_command}" if self._resume_command else ""
-                self._say(f"{name}: stopped at once{how}")
+                self._say(f"{name}: stopped at once{last}{how}")
                 os._exit(128 + number)
             self.received = number
             self._say(f"{name}: finishing the update in flight and saving (a second signal stops at once)")

@@ -24,6 +24,10 @@ CRAFTAX = COMMON | RAW | dict(total_timesteps=1_000_000_000, num_envs=1024, num_
 CRAFTAX |= dict(anneal_learning_rate=True, num_minibatches=8, update_epochs=4, gae_lambda=0.8, ent_coef=0.01)
 CRAFTAX |= dict(max_grad_norm=1.0, adam_eps=1e-5, value_clip=0.2, encoder_widths=(128,), head_activation="relu")
 CRAFTAX |= dict(head_scale=2.0, actor_scale=0.01, critic_scale=1.0, clip_eps=0.2)
+MEMORY_MAZE = COMMON | RAW | dict(total_timesteps=100_000_000, num_envs=64, num_steps=200, sequence_length=100)
+MEMORY_MAZE |= dict(learning_rate=2.5e-4, num_minibatches=4, update_epochs=1, clip_eps=0.1, ent_coef=0.003)
+MEMORY_MAZE |= dict(max_grad_norm=4.0, actor_hidden=256, critic_hidden=256, value_clip=1.0, target_kl=0.0)
+MEMORY_MAZE |= dict(conv_channels=(32, 64, 128, 256), conv_kernels=(4,) * 4, conv_strides=(2,) * 4)
 HALFCHEETAH = COMMON | NORMAL | dict(total_timesteps=100_000_000, num_envs=8, num_steps=512, learning_rate=1e-4)
 HALFCHEETAH |= dict(num_minibatches=4, update_epochs=10, clip_eps=0.2, ent_coef=0.0, max_grad_norm=0.25)
 
@@ -43,6 +47,8 @@ PUBLISHED = {
     (ppo_arelit, "mysterypath-gtrxl128"): MYSTERY | dict(core=GTRXL | dict(memory_len=128)),
     (ppo_arelit, "mysterypath-gtrxl64"): MYSTERY | dict(core=GTRXL | dict(memory_len=64)),
     (ppo_arelit, "mysterypath-gtrxl32"): MYSTERY | dict(core=GTRXL | dict(memory_len=32)),
+    (ppo_arelit, "memorymaze-arelit"): MEMORY_MAZE
+    | dict(core=ARELIT | dict(d_model=512, d_ffc=512, n_heads=8, r=7), env={"id": "MemoryMaze-15x15-v0"}),
     (ppo_arelit, "craftax-arelit"): CRAFTAX | dict(core=ARELIT | dict(eta=8)),
     (ppo_arelit, "craftax-gtrxl128"): CRAFTAX | dict(core=GTRXL | dict(memory_len=128)),
     (ppo_arelit_continuous, "halfcheetah-arelit"): HALFCHEETAH

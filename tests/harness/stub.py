@@ -226,7 +226,7 @@ def leave_out_pictures() -> None:
 
 
 MODULES = {
-    "envs": types.SimpleNamespace(options=options, ENV_IDS=tuple(ENVS)),
+    "envs": types.SimpleNamespace(options=options, ENV_IDS=tuple(ENVS), ENV_FAMILIES=()),
     "networks": types.SimpleNamespace(hyperparameters=hyperparameters, CORES=CORES),
 }
 

@@ -1,0 +1,251 @@
+"""Worker processes that step environments outside JAX, with everything large in shared memory.
+
+A worker is started as a program of its own, neither forked from a process with JAX's threads nor a second
+import of the caller's main module. Shared memory is a file without a name, and workers watch a pipe that closes
+with this process: however it ends, the kernel leaves neither processes nor memory behind.
+"""
+
+import itertools
+import mmap
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import asdict
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.host import worker
+from envs.host.worker import Spec
+
+WORKER = Path(worker.__file__).resolve()
+
+# A worker is one of several and steps one environment at a time: more threads only get in each other's way, and
+# more arenas keep freed memory. What a frame needs for a moment is kept for the next, what a reset frees is not.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(2**25),
+    "MALLOC_MMAP_THRESHOLD_": str(2**23),
+}
+
+
+class WorkerError(RuntimeError):
+    """A worker raised, died or hung; the pool is closed. The first line says what happened."""
+
+
+class Pool:
+    """Worker processes for environments of one kind.
+
+    Args:
+        factory: what makes an environment: "module:attribute" or "/a/file.py:attribute", called with `kwargs`.
+            It returns a gymnasium environment, or a dm_env one if it also takes `seed`.
+        kwargs: of the factory; picklable.
+        max_workers: processes at most.
+        timeout: seconds without a sign of life from a worker after which it counts as hanging: more than the
+            longest single reset or step takes, start-up and imports included.
+        environment: variables of the workers, besides this process's own.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        kwargs: Mapping[str, Any],
+        max_workers: int,
+        timeout: float,
+        environment: Mapping[str, str] | None = None,
+    ):
+        self._factory, self._kwargs = factory, dict(kwargs)
+        self._max_workers, self._timeout = max_workers, timeout
+        self._environment = os.environ | ENVIRONMENT | dict(environment or {})
+        self._workers: list[tuple[subprocess.Popen, Connection]] = []
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self.broken: str | None = None
+        """Why the pool is closed; None as long as it works."""
+        self._lifeline, self._write_end = os.pipe()
+        self._close = weakref.finalize(self, _shut_down, self._workers, (self._lifeline, self._write_end))
+        self.max_steps = 0
+        self.spec = Spec(**self._ask(self._start(1), "describe")[0])
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that have been started."""
+        return [process.pid for process, _ in self._workers]
+
+    def open(self, num_envs: int, restarts: bool) -> "Group":
+        """Makes a group of `num_envs` environments, spread over the workers; reset it before stepping."""
+        return Group(self, num_envs, restarts, next(self._numbers))
+
+    def limit(self, max_steps: int) -> None:
+        """Sets the number of steps after which episodes are truncated; before any group is opened."""
+        self.max_steps = max_steps
+        self._ask(range(len(self._workers)), "limit", asdict(self.spec), max_steps)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self.broken = self.broken or "closed by its owner"
+        self._close()
+
+    # --------------------------------------------------------------------------------------------------------
+
+    def _start(self, count: int) -> list[int]:
+        """Starts workers until there are `count`, or as many as allowed; returns the numbers of all of them."""
+        new = range(len(self._workers), min(count, self._max_workers))
+        for _ in new:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable, str(WORKER), str(theirs.fileno()), str(self._lifeline)],
+                    pass_fds=(theirs.fileno(), self._lifeline),
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                )
+            self._workers.append((process, Connection(ours.detach())))
+        path = [entry or os.getcwd() for entry in sys.path]
+        for number in new:
+            self._send(number, "configure", number, path, self._factory, self._kwargs)
+        self._gather(new)
+        if new and new[0] > 0:  # the first one describes the environment; the others are told
+            self._ask(new, "limit", asdict(self.spec), self.max_steps)
+        return list(range(min(count, len(self._workers))))
+
+    def _ask(self, numbers, command: str, *arguments: Any) -> list[Any]:
+        for number in numbers:
+            self._send(number, command, *arguments)
+        return self._gather(numbers)
+
+    def _send(self, number: int, *command: Any) -> None:
+        if self.broken:
+            raise WorkerError(self.broken)
+        try:
+            self._workers[number][1].send_bytes(pickle.dumps(command))
+        except OSError:
+            self._fail_dead(number)
+
+    def _gather(self, numbers, beats: np.ndarray | None = None) -> list[Any]:
+        """The answers of these workers; `beats` [workers] counts their signs of life."""
+        return [self._receive(number, beats) for number in numbers]
+
+    def _receive(self, number: int, beats: np.ndarray | None) -> Any:
+        process, connection = self._workers[number]
+        seen, deadline = -1, time.monotonic() + self._timeout
+        try:
+            while not connection.poll(min(self._timeout, 1.0)):
+                if beats is not None and beats[number] != seen:
+                    seen, deadline = beats[number], time.monotonic() + self._timeout
+                elif time.monotonic() > deadline:
+                    name = f"worker {number} (process {process.pid})"
+                    self._fail(f"{name} gave no sign of life for {self._timeout:g} s")
+            status, *answer = pickle.loads(connection.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            self._fail_dead(number)
+        if status == "error":
+            self._fail(f"worker {number} raised {answer[0]}", answer[1])
+        return answer[0]
+
+    def _fail_dead(self, number: int) -> None:
+        process = self._workers[number][0]
+        try:
+            code = process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = "unknown"
+        self._fail(f"worker {number} (process {process.pid}) died, exit code {code}")
+
+    def _fail(self, reason: str, details: str = "") -> None:
+        self.broken = reason
+        self._close()
+        raise WorkerError(f"{reason}\n{details}".rstrip())
+
+
+class Group:
+    """Environments that are stepped together, one episode after another or, without restarts, one each.
+
+    Made by `Pool.open`. All methods are safe to call from any thread.
+    """
+
+    def __init__(self, pool: Pool, num_envs: int, restarts: bool, number: int):
+        self.num_envs = num_envs
+        self._pool, self._number = pool, number
+        with pool._lock:
+            workers = pool._start(num_envs)
+            places, size = worker.layout(pool.spec, num_envs, len(workers))
+            descriptor = os.memfd_create("environments")
+            try:
+                os.ftruncate(descriptor, size)
+                self._arrays = worker.views(mmap.mmap(descriptor, size), places)
+                self._workers = workers
+                parts = np.array_split(np.arange(num_envs), len(workers))
+                for each, part in zip(workers, parts, strict=True):
+                    pool._send(each, "open", number, part.tolist(), restarts, num_envs, len(workers))
+                    process, connection = pool._workers[each]
+                    reduction.send_handle(connection, descriptor, process.pid)
+                pool._gather(workers)
+            finally:
+                os.close(descriptor)
+
+    def reset(self, seeds: np.ndarray) -> np.ndarray:
+        """Begins an episode in every environment, from seeds int [N]; returns observations [N, ...]."""
+        self._arrays["seed"][:] = seeds
+        self._tell("reset")
+        return self._arrays["obs"].copy()
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Takes a step in every environment.
+
+        Args:
+            actions: [N, ...].
+
+        Returns:
+            (final_obs, obs, reward, terminated, truncated), all [N, ...]: `final_obs` is what the step led to,
+            `obs` what the environment shows now, which is the next episode's start where one has begun.
+        """
+        self._arrays["action"][:] = actions
+        self._tell("step")
+        shared = self._arrays
+        ends = (shared["terminated"].astype(bool), shared["truncated"].astype(bool))
+        return shared["final_obs"].copy(), shared["obs"].copy(), shared["reward"].copy(), *ends
+
+    def close(self) -> None:
+        """Closes the environments; the workers stay."""
+        self._tell("close")
+
+    def _tell(self, command: str) -> None:
+        with self._pool._lock:
+            for each in self._workers:
+                self._pool._send(each, command, self._number)
+            self._pool._gather(self._workers, self._arrays["beats"])
+
+
+def _shut_down(workers: list[tuple[subprocess.Popen, Connection]], lifeline: tuple[int, int]) -> None:
+    """Ends the workers: politely, and after a second for good."""
+    for _, connection in workers:
+        try:
+            connection.send_bytes(pickle.dumps(("exit",)))
+        except OSError:
+            pass  # it is gone already
+        connection.close()
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline and any(process.poll() is None for process, _ in workers):
+        time.sleep(0.005)
+    for process, _ in workers:
+        process.kill()
+        process.wait()
+    for descriptor in lifeline:
+        os.close(descriptor)
+
+
+def default_workers() -> int:
+    """All cores but one, which runs the JAX program; two at least, for while they work it waits."""
+    return max(2, len(os.sched_getaffinity(0)) - 1)
+
