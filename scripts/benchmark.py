@@ -151,7 +151,7 @@ def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
     )
     steps = config.num_envs * config.num_steps
 
-    vec_env = envs.VectorEnv(built.env, config.num_envs, max(config.num_envs, steps // 16))
+    vec_env = envs.vectorize(built.env, config.num_envs, max(config.num_envs, steps // 16))
     _, env_state = jax.jit(vec_env.reset)(key, built.env_params)
     env_rollout = random_rollout(vec_env, built.env_params, config.num_steps)
 

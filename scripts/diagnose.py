@@ -236,10 +236,12 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
         episodes: fresh episodes of every measurement.
 
     Raises:
-        BadInput: the directory holds no run that can be played, or not this seed.
+        BadInput: the directory holds no run that can be played here, or not this seed.
     """
     loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
     config, trainer = loaded.config, loaded.trainer
+    if envs.lives_on_host(trainer.env):
+        raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX, played hundreds of times at once")
     seed = config.seed if seed is None else seed
     if not 0 <= seed - config.seed < config.num_seeds:
         last = config.seed + config.num_seeds - 1

@@ -124,6 +124,8 @@ def plan(
     Raises:
         BadInput: with one line that names the field; nothing has been traced yet.
     """
+    import envs
+
     if algo not in ALGOS:
         raise BadInput(f"trainer={algo!r}: must be one of {', '.join(ALGOS)}")
     if bool(grid) == bool(random):
@@ -173,9 +175,12 @@ def plan(
     configs = [changed(base, setting) for setting in settings]
     for indices in groups(settings):
         try:
-            module.make_train(configs[indices[0]])
+            trainer = module.make_train(configs[indices[0]])
         except ValueError as error:
             raise BadInput(str(error)) from error
+        if envs.lives_on_host(trainer.env):
+            env_id = configs[indices[0]].env["id"]
+            raise BadInput(f"env.id={env_id!r}: must be an environment in JAX, for settings train in one program")
     return Search(algo, module, base, list(flags), axes, bool(random), settings, configs)
 
 

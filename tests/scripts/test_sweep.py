@@ -150,6 +150,7 @@ RATES = ["--grid", "learning-rate=1e-3,2e-3"]
         ([A2C, "--random", "gamma=uniform:0:1", "--num-settings", "0"], ["num_settings=0"]),
         ([A2C, "--random", "gamma=uniform:0:1", "--num-settings", "999999999"], ["999999999 settings"]),
         ([A2C, "--random", "gamma=uniform:0:1", "--search-seed", "-1"], ["search_seed=-1"]),
+        ([A2C, *RATES, "--env.id", "gymnasium/CartPole-v1"], ["env.id='gymnasium/CartPole-v1'", "in JAX"]),
         (["ppo_arelit", "--grid", "num-minibatches=4,7"], ["num_minibatches=7", "divisor"]),
     ],
 )
