@@ -241,7 +241,7 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
     loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
     config, trainer = loaded.config, loaded.trainer
     if envs.lives_on_host(trainer.env):
-        raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX, played hundreds of times at once")
+        raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX, to play hundreds at once")
     seed = config.seed if seed is None else seed
     if not 0 <= seed - config.seed < config.num_seeds:
         last = config.seed + config.num_seeds - 1
