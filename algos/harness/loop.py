@@ -1,10 +1,12 @@
 """The run loop: dispatches updates, and between them logs, evaluates, saves and listens for signals."""
 
+import contextlib
 import dataclasses
 import shlex
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +57,24 @@ def begin_episodes(state: Any, fresh: Any) -> Any:
     )
 
 
+@contextlib.contextmanager
+def environment_failures(config: Any, trainer: Any, hint: Callable[[], str] = str) -> Iterator[None]:
+    """Turns what JAX raises of a callback into a RunError where environments in other processes have failed.
+
+    Args:
+        config: the trainer's Config.
+        trainer: its trainer.
+        hint: called for what to add to the line.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        failure = getattr(trainer.env, "failure", None)
+        if failure is None:
+            raise
+        raise RunError(f"env.id={config.env['id']!r}: {failure}{hint()}") from error
+
+
 def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
     """Trains all seeds to the end, from the newest whole checkpoint in `path` or from the start.
 
@@ -73,14 +93,15 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
     resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
     with Interrupts(resume_command) as interrupts:
         wandb = hosts.on_first(lambda: WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)}))
+
+        def how_to_go_on() -> str:
+            last = interrupts.last_checkpoint
+            return f"; the last checkpoint is {last}; continue with: {resume_command}" if last else ""
+
         try:
-            stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
+            with environment_failures(config, trainer, how_to_go_on):
+                stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
         except (jax.errors.JaxRuntimeError, ValueError) as error:
-            failure = getattr(trainer.env, "failure", None)
-            if failure is not None:
-                last = interrupts.last_checkpoint
-                hint = f"; the last checkpoint is {last}; continue with: {resume_command}" if last else ""
-                raise RunError(f"env.id={config.env['id']!r}: {failure}{hint}") from error
             if not hosts.is_loss(error):
                 raise
             raise RunError(

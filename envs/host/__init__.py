@@ -27,8 +27,9 @@ OPTIONS = {"workers": 0, "timeout_s": 60.0}
 
 
 def options(env_id: str) -> dict[str, Any]:
-    """`max_steps_in_episode` is the time limit in steps, 0 the environment's own; `workers` are processes at most,
-    0 as many as there are cores for; `timeout_s` is how long a single reset or step may take.
+    """`max_steps_in_episode` is the time limit in steps, at most the environment's own, which 0 stands for;
+    `workers` are processes at most, 0 as many as there are cores for; `timeout_s` is how long a single reset or
+    step may take.
     """
     return {"max_steps_in_episode": 0, **OPTIONS}
 

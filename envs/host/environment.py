@@ -37,7 +37,8 @@ class HostParams:
     """Parameters of a HostEnvironment.
 
     Attributes:
-        max_steps_in_episode: the time limit.
+        max_steps_in_episode: the time limit, for readers: the workers were told theirs when the environment was
+            made, and keep it where this is replaced.
         restarts: whether `step_env` begins the next episode where one has ended; if not, the environment stays
             at its end. Episodes with and without restarts are played in environments of their own.
     """
@@ -62,7 +63,7 @@ class HostEnvironment(environment.Environment):
         max_steps: the time limit in steps, at which episodes are truncated; 0: the environment's own.
 
     Raises:
-        ValueError: the environment has no time limit and none is given.
+        ValueError: the environment has no time limit and none is given, or it has one that is shorter.
     """
 
     lives_on_host = True
@@ -74,6 +75,11 @@ class HostEnvironment(environment.Environment):
         if self.max_steps < 1:
             raise ValueError(
                 f"env.max_steps_in_episode={max_steps}: must be at least 1, for {name} states no time limit itself"
+            )
+        if 0 < self.spec.max_steps < self.max_steps:
+            raise ValueError(
+                f"env.max_steps_in_episode={max_steps}: must be at most {self.spec.max_steps}, the time limit of "
+                f"{name} itself"
             )
         pool.limit(self.max_steps)
         self._name = name
@@ -87,7 +93,7 @@ class HostEnvironment(environment.Environment):
 
     @property
     def failure(self) -> str | None:
-        """Why the workers are gone, in one line; None while they are there."""
+        """Why the workers are gone, in one line: a fault of theirs or an action that is none; else None."""
         return self.pool.broken
 
     @property
@@ -183,10 +189,20 @@ class _Episodes:
             )
         by_index = np.empty((count, *actions.shape[slots.ndim :]), actions.dtype)
         by_index[index] = actions.reshape(by_index.shape)
+        self._check_actions(by_index)
         out = self._group.step(by_index)
         if not np.array_equal(index, np.arange(count)):
             out = tuple(each[index] for each in out)
         return tuple(each.reshape(slots.shape + each.shape[1:]) for each in out)
+
+    def _check_actions(self, actions: np.ndarray) -> None:
+        """A policy that has diverged draws -1 or NaN, which environments take for something else or fail at."""
+        count = self._pool.spec.num_actions
+        good = (actions >= 0) & (actions < count) if count else np.isfinite(actions)
+        if not good.all():
+            allowed = f"from 0 to {count - 1}" if count else "finite"
+            first = actions[~good][0]
+            self._pool.fail(f"action {first}: must be {allowed}; the policy's parameters are likely not finite")
 
 
 def _host_call(host, shapes, lead: tuple[int, ...] = ()):

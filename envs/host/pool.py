@@ -20,7 +20,7 @@ from dataclasses import asdict
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -41,7 +41,7 @@ ENVIRONMENT = {
 
 
 class WorkerError(RuntimeError):
-    """A worker raised, died or hung; the pool is closed. The first line says what happened."""
+    """A worker raised, died or hung, or an action is none; the pool is closed. The first line says why."""
 
 
 class Pool:
@@ -92,6 +92,20 @@ class Pool:
         self.max_steps = max_steps
         self._ask(range(len(self._workers)), "limit", asdict(self.spec), max_steps)
 
+    def fail(self, reason: str, details: str = "") -> NoReturn:
+        """Ends the workers.
+
+        Args:
+            reason: one line, for `broken`.
+            details: more lines for the error.
+
+        Raises:
+            WorkerError: always.
+        """
+        self.broken = reason
+        self._close()
+        raise WorkerError(f"{reason}\n{details}".rstrip())
+
     def close(self) -> None:
         """Ends the workers."""
         self.broken = self.broken or "closed by its owner"
@@ -110,6 +124,7 @@ class Pool:
                     pass_fds=(theirs.fileno(), self._lifeline),
                     env=self._environment,
                     stdin=subprocess.DEVNULL,
+                    stdout=2,  # what environments print is not this program's output
                 )
             self._workers.append((process, Connection(ours.detach())))
         path = [entry or os.getcwd() for entry in sys.path]
@@ -133,6 +148,13 @@ class Pool:
         except OSError:
             self._fail_dead(number)
 
+    def _send_handle(self, number: int, descriptor: int) -> None:
+        process, connection = self._workers[number]
+        try:
+            reduction.send_handle(connection, descriptor, process.pid)
+        except OSError:
+            self._fail_dead(number)
+
     def _gather(self, numbers, beats: np.ndarray | None = None) -> list[Any]:
         """The answers of these workers; `beats` [workers] counts their signs of life."""
         return [self._receive(number, beats) for number in numbers]
@@ -146,32 +168,28 @@ class Pool:
                     seen, deadline = beats[number], time.monotonic() + self._timeout
                 elif time.monotonic() > deadline:
                     name = f"worker {number} (process {process.pid})"
-                    self._fail(f"{name} gave no sign of life for {self._timeout:g} s")
+                    self.fail(f"{name} gave no sign of life for {self._timeout:g} s")
             status, *answer = pickle.loads(connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             self._fail_dead(number)
         if status == "error":
-            self._fail(f"worker {number} raised {answer[0]}", answer[1])
+            self.fail(f"worker {number} raised {answer[0]}", answer[1])
         return answer[0]
 
-    def _fail_dead(self, number: int) -> None:
+    def _fail_dead(self, number: int) -> NoReturn:
         process = self._workers[number][0]
         try:
             code = process.wait(timeout=1)
         except subprocess.TimeoutExpired:
             code = "unknown"
-        self._fail(f"worker {number} (process {process.pid}) died, exit code {code}")
-
-    def _fail(self, reason: str, details: str = "") -> None:
-        self.broken = reason
-        self._close()
-        raise WorkerError(f"{reason}\n{details}".rstrip())
+        self.fail(f"worker {number} (process {process.pid}) died, exit code {code}")
 
 
 class Group:
     """Environments that are stepped together, one episode after another or, without restarts, one each.
 
-    Made by `Pool.open`. All methods are safe to call from any thread.
+    Made by `Pool.open`. One call at a time: a step writes its actions to, and reads its results from, the memory
+    of all steps.
     """
 
     def __init__(self, pool: Pool, num_envs: int, restarts: bool, number: int):
@@ -188,8 +206,7 @@ class Group:
                 parts = np.array_split(np.arange(num_envs), len(workers))
                 for each, part in zip(workers, parts, strict=True):
                     pool._send(each, "open", number, part.tolist(), restarts, num_envs, len(workers))
-                    process, connection = pool._workers[each]
-                    reduction.send_handle(connection, descriptor, process.pid)
+                    pool._send_handle(each, descriptor)
                 pool._gather(workers)
             finally:
                 os.close(descriptor)
@@ -248,4 +265,3 @@ def _shut_down(workers: list[tuple[subprocess.Popen, Connection]], lifeline: tup
 def default_workers() -> int:
     """All cores but one, which runs the JAX program; two at least, for while they work it waits."""
     return max(2, len(os.sched_getaffinity(0)) - 1)
-

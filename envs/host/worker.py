@@ -182,12 +182,27 @@ def make_spec(shape, dtype, low, high, action, max_steps: int) -> Spec:
     """
     dtype = "uint8" if np.dtype(dtype) == np.uint8 else "float32"
     common = (tuple(shape), dtype, np.asarray(low, dtype), np.asarray(high, dtype))
-    if hasattr(action, "n") and np.shape(action.n) == ():
+    if hasattr(action, "n") and tuple(action.shape) == ():  # MultiBinary has an `n` too
         return Spec(*common, int(action.n), int(getattr(action, "start", 0)), (), None, None, max_steps)
     if hasattr(action, "low") and np.issubdtype(action.dtype, np.floating):
         bounds = (np.asarray(action.low, np.float32), np.asarray(action.high, np.float32))
         return Spec(*common, 0, 0, tuple(action.shape), *bounds, max_steps)
     raise TypeError(f"actions of {action}: must be Discrete or a Box of floats")
+
+
+def as_specified(obs: Any, spec: Spec) -> np.ndarray:
+    """An observation as an array, which assignment to shared memory would broadcast and cast without a word.
+
+    Raises:
+        ValueError: it has another shape than the environment says.
+        TypeError: floats where it says uint8.
+    """
+    obs = np.asarray(obs)
+    if obs.shape != spec.obs_shape:
+        raise ValueError(f"observation of shape {obs.shape}: must be {spec.obs_shape}, as the environment says")
+    if obs.dtype.kind == "f" and spec.obs_dtype == "uint8":
+        raise TypeError(f"observation of {obs.dtype}: must be uint8, as the environment says")
+    return obs
 
 
 @dataclass
@@ -213,7 +228,7 @@ class Group:
         for slot in self._slots:
             if slot.env is None:
                 slot.env = self._worker.make()
-            obs = slot.env.reset(int(shared["seed"][slot.index]))
+            obs = self._worker.reset_env(slot.env, int(shared["seed"][slot.index]))
             slot.steps = 0
             shared["obs"][slot.index] = shared["final_obs"][slot.index] = obs
             shared["reward"][slot.index] = shared["terminated"][slot.index] = shared["truncated"][slot.index] = 0
@@ -231,7 +246,7 @@ class Group:
             if slot.env is None:
                 shared["reward"][at] = 0
                 continue
-            obs, reward, terminated, truncated = slot.env.step(self._worker.action(shared["action"][at]))
+            obs, reward, terminated, truncated = self._worker.step_env(slot.env, shared["action"][at])
             slot.steps += 1
             truncated = (truncated or slot.steps >= self._worker.max_steps) and not terminated
             shared["final_obs"][at] = obs
@@ -239,7 +254,7 @@ class Group:
             if not (terminated or truncated):
                 shared["obs"][at] = obs
             elif self._restarts:
-                shared["obs"][at] = slot.env.reset(None)
+                shared["obs"][at] = self._worker.reset_env(slot.env, None)
                 slot.steps = 0
             else:
                 shared["obs"][at] = obs
@@ -270,9 +285,9 @@ class Worker:
         """The fields of the Spec, after a first step, so that an environment that cannot run says so at once."""
         env = self.make()
         self._spec = spec = env.spec()
-        env.reset(0)
+        self.reset_env(env, 0)
         nothing = np.zeros(()) if spec.num_actions else np.clip(0.0, spec.action_low, spec.action_high)
-        env.step(self.action(nothing))
+        self.step_env(env, nothing)
         env.close()
         return asdict(spec)
 
@@ -285,9 +300,16 @@ class Worker:
             return DmEnv(env, lambda seed: self._factory(**self._kwargs, seed=seed))
         return GymnasiumEnv(env)
 
-    def action(self, value: np.ndarray):
-        """An action from shared memory as the environment takes it."""
-        return int(value) + self._spec.first_action if self._spec.num_actions else np.array(value)
+    def reset_env(self, env: GymnasiumEnv | DmEnv, seed: int | None) -> np.ndarray:
+        """The first observation of an episode; without a seed, the environment's generators draw on."""
+        return as_specified(env.reset(seed), self._spec)
+
+    def step_env(self, env: GymnasiumEnv | DmEnv, action: np.ndarray) -> tuple[np.ndarray, Any, Any, Any]:
+        """(observation, reward, terminated, truncated) of an action from shared memory."""
+        spec = self._spec
+        action = int(action) + spec.first_action if spec.num_actions else np.array(action)
+        obs, *rest = env.step(action)
+        return as_specified(obs, spec), *rest
 
     def open(self, group: int, indices: list[int], restarts: bool, num_envs: int, num_workers: int) -> None:
         descriptor = reduction.recv_handle(self._connection)

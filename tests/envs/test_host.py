@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import reduction
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ import pytest
 from gymnax.environments import spaces
 
 import envs
+from algos.harness import RunError, loop
 from envs.host.environment import HostEnvironment
 from envs.host.pool import Pool, WorkerError
 from tests.envs.host_environments import LIMIT
@@ -33,6 +36,47 @@ def counter():
     env, params = make("counter")
     yield env, params
     env.pool.close()
+
+
+ODD = """
+import gymnasium
+import numpy as np
+from tests.envs.host_environments import Counter
+
+class Odd(Counter):
+    def __init__(self, obs, dtype=np.float32, small_at=99, actions=None):
+        super().__init__()
+        self.observation_space = gymnasium.spaces.Box(0, 255, (2,), dtype)
+        self.action_space = actions or self.action_space
+        self._obs, self._small_at = obs, small_at
+
+    def _observation(self):
+        return self._obs[:1] if self._steps == self._small_at else self._obs
+
+def buttons():
+    return Odd(np.zeros(2), actions=gymnasium.spaces.MultiBinary(3))
+
+def short():
+    return Odd(np.zeros(2), small_at=0)
+
+def shrinks():
+    return Odd(np.zeros(2), small_at=2)
+
+def dark():
+    return Odd(np.full(2, 0.5), np.uint8)
+
+def prints():
+    print("hello from the environment")
+    return Odd(np.zeros(2))
+"""
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A file with environments that are not what they say, or say too much."""
+    path = tmp_path / "odd.py"
+    path.write_text(ODD)
+    return path.as_posix()
 
 
 def rollout(env, params, num_envs=B, length=T):
@@ -283,12 +327,30 @@ def test_pictures_are_what_the_agent_saw():
         (f"host/{MODULE}:nothing", {}, "worker 0 raised AttributeError: .*nothing"),
         ("host/no_such_module:f", {}, "worker 0 raised ModuleNotFoundError: .*no_such_module"),
         ("host/no_function", {}, "must name a module and a function"),
+        ("host/ODD:buttons", {}, r"worker 0 raised TypeError: actions of MultiBinary\(3\): must be Discrete"),
+        ("host/ODD:short", {}, r"worker 0 raised ValueError: observation of shape \(1,\): must be \(2,\)"),
+        ("host/ODD:dark", {}, "worker 0 raised TypeError: observation of float64: must be uint8"),
     ],
 )
-def test_what_cannot_be_made_is_one_line(env_id, options, message):
+def test_what_cannot_be_made_is_one_line(env_id, options, message, odd):
+    env_id = env_id.replace("ODD", odd)
     with pytest.raises(ValueError, match=f"^env.id='{env_id}': {message}") as error:
         envs.make(env_id, **options)
     assert "\n" not in str(error.value)
+
+
+def test_an_observation_of_another_shape_is_refused_whenever_it_comes(odd):
+    env, params = envs.make(f"host/{odd}:shrinks", max_steps_in_episode=3, workers=1)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="observation of shape"):
+        jax.block_until_ready(jax.jit(rollout(env, params))(jax.random.key(0)))
+    assert "raised ValueError: observation of shape (1,): must be (2,)" in env.failure
+
+
+def test_what_an_environment_prints_goes_to_stderr(odd, capfd):
+    pool = Pool(f"{odd}:prints", {}, 1, 60)
+    pool.close()
+    out, err = capfd.readouterr()
+    assert out == "" and "hello from the environment" in err
 
 
 @pytest.mark.parametrize(
@@ -303,6 +365,15 @@ def test_what_cannot_be_made_is_one_line(env_id, options, message):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         make("counter", **options)
+
+
+def test_a_time_limit_beyond_the_environments_own_is_refused():
+    message = "^env.max_steps_in_episode=501: must be at most 500, the time limit of gymnasium/CartPole-v1 itself$"
+    with pytest.raises(ValueError, match=message):
+        envs.make("gymnasium/CartPole-v1", max_steps_in_episode=501, workers=1)
+    env, params = envs.make("gymnasium/CartPole-v1", max_steps_in_episode=500, workers=1)
+    env.pool.close()
+    assert params.max_steps_in_episode == 500
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -331,6 +402,57 @@ def test_a_fault_of_a_worker_ends_the_program_with_its_reason(fault):
     with pytest.raises(jax.errors.JaxRuntimeError, match=reason):  # at once, and again with the reason
         jax.block_until_ready(run(jax.random.key(0)))
     assert jax.jit(lambda x: x + 1)(1) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "action", "message"),
+    [
+        ("undrawn", -1, "action -1: must be from 0 to 2"),
+        ("undrawn", 3, "action 3: must be from 0 to 2"),
+        ("undrawn_continuous", np.nan, "action nan: must be finite"),
+        ("undrawn_continuous", np.inf, "action inf: must be finite"),
+    ],
+)
+def test_actions_of_a_policy_that_diverged_are_no_fault_of_the_environment(function, action, message):
+    env, params = make(function)
+    actions = np.zeros((B, *env.spec.action_shape), env.spec.action_dtype)
+    actions[2] = action
+
+    @jax.jit
+    def run(actions):
+        _, state = jax.vmap(env.reset_env, (0, None))(keys(B), params)
+        return jax.vmap(env.step_env, (0, 0, 0, None))(keys(B), state, actions, params)
+
+    message = f"{message}; the policy's parameters are likely not finite"
+    config, trainer = SimpleNamespace(env={"id": "host/x"}), SimpleNamespace(env=env)
+    with (
+        pytest.raises(RunError, match=f"^env.id='host/x': {message}; go on$"),
+        loop.environment_failures(config, trainer, lambda: "; go on"),
+    ):
+        jax.block_until_ready(run(actions))
+    assert env.failure == message and all(gone(pid) for pid in env.pool.pids)
+
+
+def test_other_errors_pass_where_no_environment_failed(counter):
+    trainer = SimpleNamespace(env=counter[0])
+    with pytest.raises(ValueError, match="^something else$"), loop.environment_failures(None, trainer):
+        raise ValueError("something else")
+
+
+def test_a_worker_that_dies_before_it_gets_the_memory_is_named(monkeypatch):
+    pool = Pool(f"{MODULE}:counter", {}, 1, 60)
+    pool.limit(50)
+    send_handle = reduction.send_handle
+
+    def killed_before(connection, handle, pid):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: gone(pid))
+        send_handle(connection, handle, pid)
+
+    monkeypatch.setattr(reduction, "send_handle", killed_before)
+    with pytest.raises(WorkerError, match=r"worker 0 \(process \d+\) died, exit code -9"):
+        pool.open(2, restarts=True)
+    assert "died, exit code -9" in pool.broken
 
 
 def test_a_slow_group_is_no_hanging_one():
@@ -376,8 +498,10 @@ sys.stdin.readline()
 
 
 def test_when_the_parent_ends_nothing_is_left():
-    """By a signal it cannot catch while a worker hangs, by one it does not catch, and by itself."""
-    before = set(os.listdir("/dev/shm"))
+    """By a signal it cannot catch while a worker hangs, by one it does not catch, and by itself.
+
+    Shared memory has no name and goes with the processes.
+    """
     ends = [("hangs", signal.SIGKILL), ("counter", signal.SIGTERM), ("counter", None)]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     command = [sys.executable, "-c", PARENT]
@@ -390,4 +514,3 @@ def test_when_the_parent_ends_nothing_is_left():
         parent.communicate("end\n" if how is None else None, timeout=20)
         assert parent.returncode == (0 if how is None else -how)
         wait_until(lambda pids=pids: all(gone(pid) for pid in pids))
-    assert set(os.listdir("/dev/shm")) <= before
