@@ -9,13 +9,16 @@ because the episodes of one seed share its parameters.
 """
 
 import argparse
+import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 
+import envs
 from algos.harness import BadInput, OneLineParser, devices, exit_codes, load_run, loop
 from algos.harness.signals import Interrupts
 from algos.harness.statistics import confidence_interval
@@ -38,17 +41,32 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
 
     Raises:
         BadInput: the directory holds no run that can be evaluated.
+        RunError: a worker process with environments failed.
     """
-    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr), eval_episodes=episodes)
+    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
     config, trainer = loaded.config, loaded.trainer
-    on_host = getattr(trainer.env, "lives_on_host", False)
+    on_host = envs.lives_on_host(trainer.env)
+    # Environments outside JAX can take much memory each: no more at once than in the run's own evaluations.
+    at_once = min(episodes, config.eval_episodes) if on_host else episodes
+    if at_once != config.eval_episodes:
+        module = importlib.import_module(f"algos.{loaded.algo}")
+        trainer = module.make_train(replace(config, eval_episodes=at_once))
     mesh = devices.seed_mesh(1 if on_host else config.num_seeds)
     key = jax.random.fold_in(jax.random.key(seed), FRESH)
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(np.arange(config.num_seeds))
     state, keys = jax.device_put((loaded.state, keys), devices.seed_sharding(mesh))
-    play = devices.over_seeds(lambda state, key: trainer.evaluate(state, key, deterministic), mesh)
-    played = jax.device_get(jax.jit(play)(state, keys))
-    measured = {name.removeprefix("episode_"): np.asarray(each, float) for name, each in played.items()}  # [S, E]
+    play = jax.jit(devices.over_seeds(lambda state, key: trainer.evaluate(state, key, deterministic), mesh))
+    rounds = [keys]
+    if on_host:
+        fold = jax.vmap(jax.random.fold_in, (0, None))
+        rounds = [fold(keys, number) for number in range(-(-episodes // at_once))]
+    with loop.environment_failures(config, trainer):
+        played = [jax.device_get(play(state, each)) for each in rounds]
+    measured = {
+        name.removeprefix("episode_"): np.concatenate([each[name] for each in played], axis=1, dtype=float)
+        for name in played[0]
+    }  # [S, at least E]
+    measured = {name: each[:, :episodes] for name, each in measured.items()}
     by_seed = [
         {"seed": config.seed + k, **_summaries({name: each[k] for name, each in measured.items()})}
         for k in range(config.num_seeds)

@@ -1,11 +1,18 @@
 import importlib.machinery
 import json
 import sys
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import envs
+from algos.harness import LoadedRun
 from scripts import evaluate
+from tests.envs.host_environments import LIMIT
 from tests.harness import stub
 
 
@@ -110,3 +117,81 @@ def test_bad_input_is_one_line_and_exit_code_2(main, trained, tmp_path, flags, w
     assert err.startswith("error: ") and err.count("\n") == 1, err
     for word in words:
         assert word in err
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Environments in worker processes
+
+
+@pytest.fixture
+def hosted(monkeypatch):
+    """A run of two seeds with 3 episodes an evaluation: hosted(factory) -> sizes of the evaluations played."""
+
+    def make(factory):
+        sizes = []
+
+        def make_train(config):
+            env, params = envs.make(config.env["id"], max_steps_in_episode=LIMIT, workers=1)
+
+            def play(state, key, deterministic):
+                def step(env_state, key):
+                    _, env_state, reward, _, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
+                        jax.random.split(key, config.eval_episodes), env_state, actions, params
+                    )
+                    return env_state, reward
+
+                sizes.append(config.eval_episodes)
+                actions = jnp.ones(config.eval_episodes, int)
+                keys = jax.random.split(key, config.eval_episodes)
+                _, env_state = jax.vmap(env.reset_env, (0, None))(keys, params)
+                rewards = jax.lax.scan(step, env_state, jax.random.split(key, LIMIT))[1]
+                return {"episode_return": rewards.sum(0)}
+
+            return SimpleNamespace(env=env, evaluate=play)
+
+        config = HostedConfig({"id": f"host/{factory}"})
+        loaded = LoadedRun("hosted", config, make_train(config), jnp.zeros(2), 5)
+        monkeypatch.setattr(evaluate, "load_run", lambda *args: loaded)
+        monkeypatch.setitem(sys.modules, "algos.hosted", SimpleNamespace(make_train=make_train))
+        return sizes
+
+    return make
+
+
+@dataclass
+class HostedConfig:
+    env: dict
+    core: dict = field(default_factory=lambda: {"name": "none"})
+    seed: int = 0
+    num_seeds: int = 2
+    num_envs: int = 1
+    num_steps: int = 1
+    eval_episodes: int = 3
+
+
+@pytest.mark.parametrize("episodes, at_once", [(7, 3), (2, 2)])
+def test_no_more_episodes_at_once_than_in_the_runs_own_evaluations(main, hosted, monkeypatch, episodes, at_once):
+    """Each draws once, at its start, and pays that and the action in every step."""
+    returns = []
+    summary = evaluate.confidence_interval
+    monkeypatch.setattr(evaluate, "confidence_interval", lambda x: returns.append(x) or summary(x))
+    sizes = hosted("tests.envs.host_environments:counter")
+    code, out, err = main("run", "--episodes", episodes, "--json")
+    assert code == 0, err
+    assert json.loads(out)["episodes"] == episodes
+    assert sizes == [at_once]  # compiled once
+    by_seed = np.concatenate(returns[:2])
+    assert by_seed.shape == (2 * episodes,) and len(set(by_seed)) == 2 * episodes  # rounds differ, and seeds
+    assert ((by_seed > LIMIT) & (by_seed < 2 * LIMIT)).all()
+
+
+def test_a_worker_that_fails_is_one_line_at_the_end_and_exit_code_1(main, hosted, tmp_path):
+    faulty = tmp_path / "faulty.py"
+    faulty.write_text(
+        "from tests.envs.host_environments import Faulty\ndef third_step():\n    return Faulty('raise', 3)\n"
+    )
+    hosted(f"{faulty}:third_step")
+    code, out, err = main("run", "--json")
+    assert code == 1 and out == ""
+    assert err.splitlines()[-1].endswith("raised EOFError: the ball is gone")
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == err.splitlines()[-1:]
