@@ -1,6 +1,5 @@
 """The bridge to environments outside JAX, with small environments: no MuJoCo, no pictures."""
 
-import os
 import pathlib
 import signal
 import subprocess
