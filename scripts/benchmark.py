@@ -258,15 +258,20 @@ BRIDGE_ENV, BRIDGE_ENVS, BRIDGE_STEPS = "MemoryMaze-9x9-v0", 8, 100
 ORIGINAL_STEPS = 150  # of one environment alone
 
 
+def made(env_id: str) -> tuple:
+    """envs.make; what it lacks is bad input."""
+    try:
+        return envs.make(env_id)
+    except ValueError as error:
+        raise harness.BadInput(str(error)) from error
+
+
 def bridge() -> Results:
     """Memory Maze in compiled programs against a Python loop over the same workers, and against the original.
 
     Random actions, no restarts. Loop and program take turns, so that what else the machine does hits both.
     """
-    try:
-        env, params = envs.make(BRIDGE_ENV)
-    except ValueError as error:
-        raise harness.BadInput(str(error)) from error
+    env, params = made(BRIDGE_ENV)
     vec_env = envs.vectorize(env, BRIDGE_ENVS, 1)
     group = env.pool.open(BRIDGE_ENVS, restarts=True)
     group.reset(np.arange(BRIDGE_ENVS))
@@ -632,15 +637,15 @@ def main() -> None:
         if min(arguments.seeds) < 1:
             raise harness.BadInput(f"seeds={min(arguments.seeds)}: must be at least 1")
         build(arguments.algo, arguments.preset)
+        if "bridge" in parts:
+            made(BRIDGE_ENV)
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
-        gemm_gflops = results["machine"]["matrix_product_gflops"]
+        given = {
+            "trainer": (arguments.algo, arguments.preset, results["machine"]["matrix_product_gflops"]),
+            "scaling": (arguments.seeds,),
+        }
         for part in parts:
-            if part == "trainer":
-                results[part] = trainer(arguments.algo, arguments.preset, gemm_gflops)
-            elif part == "scaling":
-                results[part] = scaling(arguments.seeds)
-            else:
-                results[part] = PARTS[part]()
+            results[part] = PARTS[part](*given.get(part, ()))
         # Kilobytes on Linux, bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 2**10
         results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -573,7 +573,7 @@ def main() -> None:
         output = args.output or Path(args.run_dir) / "diagnosis.png"
         if output.suffix != ".png":
             raise BadInput(f"output={str(output)!r}: must end in .png")
-        if not output.parent.is_dir() and args.output:
+        if args.output and (not output.parent.is_dir() or output.is_dir()):
             raise BadInput(f"output={str(output)!r}: must be a file in a directory that exists")
         result = diagnose(args.run_dir, args.seed, args.episodes)
         numbers = output.with_suffix(".json")

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import jax
 
-# Not through the package, whose environments make arrays: JAX takes no processes after the first array.
 from algos.harness.errors import BadInput, exit_codes, one_line
 
 START_S = 120
@@ -75,14 +74,14 @@ def main() -> None:
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except BaseException as end:
-        if isinstance(end, SystemExit) and end.code in (None, 0, 2, 130, 143):
+        if isinstance(end, SystemExit) and end.code in (None, 0, 130, 143):
             raise  # all processes end so
         if not isinstance(end, SystemExit):
             traceback.print_exc()
-        # At an orderly end JAX waits for the other processes, which may be gone.
+        # At an orderly end JAX waits for the other processes, which may be gone or have nothing to complain about.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(2 if isinstance(end, SystemExit) and end.code == 2 else 1)
 
 
 if __name__ == "__main__":

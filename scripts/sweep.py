@@ -124,8 +124,6 @@ def plan(
     Raises:
         BadInput: with one line that names the field; nothing has been traced yet.
     """
-    import envs
-
     if algo not in ALGOS:
         raise BadInput(f"trainer={algo!r}: must be one of {', '.join(ALGOS)}")
     if bool(grid) == bool(random):
@@ -150,6 +148,9 @@ def plan(
             raise BadInput(f"--{option} {name}: {NO_NUMBER}")
     first = [flag(axis.name, axis.numbers[0].strip()) for axis in axes]
     base, resume = cli.parse(module.Config, module.PRESETS, module.__doc__, algo, [*flags, *first])
+    for name in names:
+        if not hasattr(base, name.partition(".")[0]):  # --preset and --config are flags, but no fields
+            raise BadInput(f"--{option} {name}: {NO_NUMBER}")
     for name in ("resume", "run_dir"):
         if getattr(base, name):
             raise BadInput(f"{name}={getattr(base, name)!r}: not of a sweep; --output names a new directory")
@@ -178,7 +179,7 @@ def plan(
             trainer = module.make_train(configs[indices[0]])
         except ValueError as error:
             raise BadInput(str(error)) from error
-        if envs.lives_on_host(trainer.env):
+        if getattr(trainer.env, "lives_on_host", False):
             env_id = configs[indices[0]].env["id"]
             raise BadInput(f"env.id={env_id!r}: must be an environment in JAX, for settings train in one program")
     return Search(algo, module, base, list(flags), axes, bool(random), settings, configs)
@@ -317,7 +318,7 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
     """
     import jax
 
-    from algos.harness import devices, loop, metrics, report
+    from algos.harness import devices, loop, memory, metrics, report
 
     def trainer(values):
         return module.make_train(with_values(config, values))
@@ -346,8 +347,10 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
     update_metrics = lowered["update"].out_info[1]
     if metric not in update_metrics:
         lowered["evaluate"] = lower(evaluate, values, abstract, keys)
-    options = {"init": loop.start_options(), "update": {}, "evaluate": loop.evaluation_options()}
-    compiled = {name: each.compile(options[name]) for name, each in lowered.items()}
+    compiled = {"update": lowered.pop("update").compile()}
+    memory.check(compiled["update"], config, mesh)
+    options = {"init": loop.start_options(), "evaluate": loop.evaluation_options()}
+    compiled |= {name: each.compile(options[name]) for name, each in lowered.items()}
     report.say(f"compiled in {time.monotonic() - begin:.1f} s")
     columns = ["setting", *metrics.columns(update_metrics, [])]
     return Programs(compiled["init"], compiled["update"], compiled.get("evaluate"), columns)
@@ -542,9 +545,9 @@ def write_results(search: Search, metric: str, outcomes: Sequence[Outcome], path
     import pandas
 
     rows = table(search, metric, outcomes)
-    replace(path / RESULTS, pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    write_whole(path / RESULTS, pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     if is_scored(rows[0], metric):
-        replace(path / BEST, best_command(search, rows[0]) + "\n")
+        write_whole(path / BEST, best_command(search, rows[0]) + "\n")
     plot(search, rows, metric, path / PICTURE)
     return rows
 
@@ -553,7 +556,7 @@ def is_scored(row: dict[str, Any], metric: str) -> bool:
     return not row["diverged"] and not math.isnan(row[metric])
 
 
-def replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path):

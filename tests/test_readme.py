@@ -36,14 +36,15 @@ SKIPPED = {
     r"(MUJOCO_GL=\w+ )?python .*\bMemoryMaze|python .*\bmemorymaze-": "needs the extra for Memory Maze",
     r"python .*\bmy_package\b": "names a package of the reader's",
     r"python .*--wandb online": "needs the network and an account",
-    r"python .*--(coordinator|num-processes|process-id)\b": "needs several hosts",
+    r"(srun |export JAX_|(JAX_\w+=\S+ )*python scripts/join\.py)": "needs several processes",
 }
 
 A2C_SMALL = "--num-envs 2 --num-steps 8 --total-timesteps 16 --eval-episodes 2".split()
 PPO_SMALL = [*A2C_SMALL, *"--sequence-length 4 --num-minibatches 2 --update-epochs 1".split()]
 TRAINERS = {"a2c_arelit": A2C_SMALL, "ppo_arelit": PPO_SMALL, "ppo_arelit_continuous": PPO_SMALL}
 # Flags that keep a script small; sweep takes those of its trainer.
-SCRIPTS = {"evaluate": ["--episodes", "2"], "plot": [], "export": [], "diagnose": ["--episodes", "4"], "sweep": []}
+SCRIPTS = {"evaluate": ["--episodes", "2"], "diagnose": ["--episodes", "16"]}
+SCRIPTS |= dict.fromkeys(("plot", "export", "sweep"), [])
 SLOW_SCRIPTS = {"diagnose", "sweep"}  # their own tests run them small
 
 
@@ -180,8 +181,7 @@ def test_a_scripts_command_runs(command, checkout, monkeypatch):
 def test_a_command_of_the_benchmark_names_parts_and_presets_that_exist(command, monkeypatch, capsys):
     """It takes minutes: every part is replaced by one that says its name."""
     monkeypatch.setattr(benchmark, "machine", lambda: {"matrix_product_gflops": 1.0})
-    monkeypatch.setattr(benchmark, "trainer", lambda *args: {"ran": "trainer"})
-    parts = {name: (lambda name=name: {"ran": name}) for name in benchmark.PARTS}
+    parts = {name: (lambda *args, name=name: {"ran": name}) for name in benchmark.PARTS}
     monkeypatch.setattr(benchmark, "PARTS", parts)
     monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", *command.flags])
     benchmark.main()

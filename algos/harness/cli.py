@@ -132,7 +132,12 @@ def preset_config(Config: type, preset: dict[str, Any], names: Mapping[str, str 
 def _repeated(Config: type, path: Path, algo: str) -> dict[str, Any]:
     """The configuration of an earlier run, given by its directory or its config.yaml, as a preset."""
     directory = path.parent if path.name == run_dir.CONFIG else path
-    return vars(run_dir.load_config(directory, Config, algo, "config")) | {"run_dir": "", "resume": ""}
+    fields = vars(run_dir.load_config(directory, Config, algo, "config")) | {"run_dir": "", "resume": ""}
+    for field, name_key in NAME_KEYS.items():
+        known = _complete(field, fields[field][name_key])
+        for option in sorted(fields[field].keys() - known.keys()):
+            raise BadInput(f"config={str(path)!r}: {_unknown(f'option of {field}', option, known)}")
+    return fields
 
 
 def check_values(config: Any) -> None:

@@ -44,15 +44,20 @@ def seed_mesh(num_seeds: int, num_envs: int = 1) -> Mesh:
     )
 
 
-def describe(mesh: Mesh, num_seeds: int, num_envs: int) -> str:
-    """One line: how many devices the seeds and their environments are on, and why not on more."""
+def describe(mesh: Mesh, num_seeds: int, num_envs: int, outside: bool = False) -> str:
+    """One line: how many devices the seeds and their environments are on, and why not on more.
+
+    outside: whether the environments live in worker processes.
+    """
     there, kind = jax.device_count(), mesh.devices.flat[0].device_kind
     which = "local device(s)" if jax.process_count() == 1 else f"device(s) of {jax.process_count()} processes"
     text = f"{num_seeds} seed(s) on {mesh.size} of {there} {which} ({kind})"
     if mesh.shape["env"] > 1:
         text += f", the {num_envs} environments of each on {mesh.shape['env']}"
-    if mesh.size < there:
+    if mesh.size < there and not outside:
         text += f": num_seeds={num_seeds} and num_envs={num_envs} do not divide over more"
+    elif mesh.size < there:
+        text += ": environments in worker processes are called from one"
     return text
 
 

@@ -35,6 +35,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written: {error.strerror or error}; the checkpoints already there are whole"
-        ) from error
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}; what was there is whole") from error

@@ -41,8 +41,12 @@ def points(num_updates: int, count: int) -> set[int]:
     return {max(1, i * num_updates // count) for i in range(1, count + 1)}
 
 
-def evaluation_keys(seed_keys: jax.Array, update: int, purpose: int = EVALUATION) -> jax.Array:
+def evaluation_keys(seed_keys: jax.Array, update: int) -> jax.Array:
     """Typed keys [S] of the evaluation after `update`: functions of seed and update only."""
+    return _keys_after(update, EVALUATION, seed_keys)
+
+
+def _keys_after(update: int, purpose: int, seed_keys: jax.Array) -> jax.Array:
     return jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, purpose), update))(seed_keys)
 
 
@@ -212,9 +216,11 @@ def _train(
 ) -> int | None:
     """Returns the number of the signal that stopped the run, None if it came to its end."""
     outside = getattr(trainer.env, "lives_on_host", False)  # environments in worker processes
+    if outside and jax.process_count() > 1:
+        raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX in a job of several processes")
     # Ordered callbacks are of one device.
     mesh = devices.seed_mesh(1, 1) if outside else devices.seed_mesh(config.num_seeds, config.num_envs)
-    say(devices.describe(mesh, config.num_seeds, config.num_envs))
+    say(devices.describe(mesh, config.num_seeds, config.num_envs, outside))
     sharding = devices.seed_sharding(mesh)
     seed_keys = hosts.placed(devices.seed_keys(config.seed, config.num_seeds), sharding)
     abstract = abstract_state(trainer, config.num_seeds)
@@ -237,7 +243,7 @@ def _train(
         say(f"resuming after update {update} of {trainer.num_updates}")
         interrupts.last_checkpoint = checkpoints.directory / str(update)
         if outside:
-            state = begin_episodes(state, programs.init(evaluation_keys(seed_keys, update, RESTART)))
+            state = begin_episodes(state, programs.init(_keys_after(update, RESTART, seed_keys)))
     saved = update
 
     report = Report(

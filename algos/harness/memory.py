@@ -41,7 +41,7 @@ def bytes_available(mesh: Mesh) -> int | None:
     device = mesh.local_devices[0]
     if stats := device.memory_stats():
         return stats["bytes_limit"] - stats["bytes_in_use"]
-    host = _host_bytes_available()
+    host = _host_bytes_available() if device.platform == "cpu" else None
     return None if host is None else host // len(mesh.local_devices)
 
 

@@ -198,6 +198,14 @@ def test_a_config_yaml_that_is_not_this_trainers_is_bad_input(held, change, word
         assert word in str(error.value)
 
 
+def test_repeating_a_run_whose_environment_lost_an_option_names_it(held):
+    file = held / "config.yaml"
+    stored = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(stored | {"env": stored["env"] | {"lost": 3}}))
+    with pytest.raises(BadInput, match=r"config=.*option of env='lost': not known; allowed: "):
+        parse("--config", held)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"a: 2020-13-45", b"[" * 5000, b"\xff\xfe\xff", b"a: !!int x", b"a: !!bool x", b"a: [1"],

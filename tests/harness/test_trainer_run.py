@@ -103,7 +103,7 @@ def test_help_lists_every_preset_environment_and_core(algo, capsys):
     assert end.value.code == 0
     listed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if line.startswith("--"))
     assert listed["--preset"].split(", ") == list(trainer.PRESETS)
-    assert listed["--env.id"].split(", ") == list(envs.ENV_IDS)
+    assert listed["--env.id"].split(", ") == [*envs.ENV_IDS, *envs.ENV_FAMILIES]
     assert listed["--core.name"].split(", ") == list(networks.CORES)
 
 

@@ -134,6 +134,7 @@ RATES = ["--grid", "learning-rate=1e-3,2e-3"]
         ([A2C, *RATES, "--learning-rate", "1"], ["learning_rate", "leave the flag out"]),
         ([A2C, *RATES, "--learning_rate=1"], ["learning_rate", "leave the flag out"]),
         ([A2C, "--grid", "seed=1,2"], ["seed", "--num-seeds"]),
+        ([A2C, "--grid", "preset=default"], ["preset", "numbers"]),
         ([A2C, "--grid", "core.name=gru,lstm"], ["core.name", "numbers"]),
         ([A2C, "--grid", "anneal-learning-rate=True,False"], ["anneal_learning_rate", "numbers"]),
         ([A2C, *RATES, "--run-dir", "x"], ["run_dir='x'", "--output"]),
