@@ -97,8 +97,7 @@ class VectorEnv:
         terminated = terminated.astype(bool)  # [B]
         truncated = truncated.astype(bool) & ~terminated  # [B]
         done = terminated | truncated  # [B]
-        episode_return = state.episode_return + reward
-        episode_length = state.episode_length + 1
+        running, episode = count_step(state, reward, done)
 
         # The k-th environment that ends takes the k-th unused start.
         slot = (state.used + jnp.cumsum(done, dtype=jnp.int32) - 1) % self.pool_size  # [B]
@@ -106,16 +105,10 @@ class VectorEnv:
         obs, next_env_state = jax.tree.map(functools.partial(where_done, done), starts, (final_obs, env_state))
         next_state = state.replace(
             env=next_env_state,
-            episode_return=jnp.where(done, 0.0, episode_return),
-            episode_length=jnp.where(done, 0, episode_length),
+            **running,
             used=state.used + jnp.sum(done, dtype=jnp.int32),
         )
-        info = {
-            **env_info,
-            "final_observation": final_obs,
-            "episode_return": episode_return,
-            "episode_length": episode_length,
-        }
+        info = {**env_info, "final_observation": final_obs, **episode}
         return obs, next_state, reward, terminated, truncated, info
 
     def _fresh(self, key: jax.Array, count: int, params):
@@ -133,6 +126,12 @@ def _strong_type(x: jax.Array) -> jax.Array:
     state would be compiled again for the second.
     """
     return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x.astype(x.dtype)
+
+
+def count_step(state: Any, reward: jax.Array, done: jax.Array) -> tuple[dict, dict]:
+    """Return and length, by name, of the episodes that run on [B], and of those the step was taken in [B]."""
+    episode = {"episode_return": state.episode_return + reward, "episode_length": state.episode_length + 1}
+    return {name: jnp.where(done, jnp.zeros_like(x), x) for name, x in episode.items()}, episode
 
 
 def where_done(done: jax.Array, start: jax.Array, stepped: jax.Array) -> jax.Array:

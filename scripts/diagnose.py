@@ -40,8 +40,8 @@ import numpy as np
 
 import envs
 from algos.harness import BadInput, OneLineParser, exit_codes, load_run, loop
-from algos.harness.errors import writing
-from algos.harness.statistics import confidence_interval
+from algos.harness.errors import check_output, writing
+from algos.harness.statistics import mean_and_interval
 
 # Sets the keys apart from those of training and of scripts/evaluate.py.
 FRESH = 0x64696167
@@ -242,11 +242,8 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
     config, trainer = loaded.config, loaded.trainer
     if envs.lives_on_host(trainer.env):
         raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX, to play hundreds at once")
-    seed = config.seed if seed is None else seed
-    if not 0 <= seed - config.seed < config.num_seeds:
-        last = config.seed + config.num_seeds - 1
-        raise BadInput(f"seed={seed}: must be one of the run's, from {config.seed} to {last}")
-    state = jax.device_put(jax.tree.map(lambda x: x[seed - config.seed], loaded.state))
+    seed, state = loaded.of_seed(seed)
+    state = jax.device_put(state)
     key = jax.random.fold_in(jax.random.key(seed), FRESH)
 
     option = next((name for name in DELAY_OPTIONS if name in envs.options(config.env["id"])), None)
@@ -262,7 +259,7 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
         "seed": seed,
         "env_steps": loaded.update * config.num_envs * config.num_steps,
         "episodes": episodes,
-        "undisturbed": {name: _mean(values) for name, values in undisturbed.report.items()},
+        "undisturbed": {name: mean_and_interval(values) for name, values in undisturbed.report.items()},
         "delay": _delay(config, trainer, play, option),
     }
     if not len(steps):
@@ -279,14 +276,6 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
     }
 
 
-def _mean(values: np.ndarray) -> dict:
-    """Mean of values [N] and its 95 % interval, None where there is none."""
-    mean, half = (float(x) for x in confidence_interval(np.asarray(values, float)))
-    if np.isnan(mean):
-        return {"mean": None, "interval": None}
-    return {"mean": mean, "interval": None if np.isnan(half) else [mean - half, mean + half]}
-
-
 def _delay(config: Any, trainer: Any, play: Callable, option: str | None) -> dict:
     """What undisturbed episodes are worth by the delay between the cue and its use."""
     if option is None:
@@ -301,7 +290,7 @@ def _delay(config: Any, trainer: Any, play: Callable, option: str | None) -> dic
             refused.append(str(error))
             continue
         report = jax.device_get(play(delay=delay).report)
-        points.append({option: delay} | {name: _mean(values) for name, values in report.items()})
+        points.append({option: delay} | {name: mean_and_interval(values) for name, values in report.items()})
     return {"option": option, "trained": trained, "points": points, "refused": refused}
 
 
@@ -323,8 +312,8 @@ def _interventions(play: Callable, undisturbed: Played, steps: np.ndarray) -> di
                 point = {"t": int(t), "episodes": len(chosen)}
                 for measure, values in report.items():
                     before = undisturbed.report[measure][chosen]
-                    point[measure] = _mean(values[chosen])
-                    point[f"{measure}_cost"] = _mean(before - values[chosen])
+                    point[measure] = mean_and_interval(values[chosen])
+                    point[f"{measure}_cost"] = mean_and_interval(before - values[chosen])
                 result.setdefault(group, []).append(point)
     return result
 
@@ -573,8 +562,8 @@ def main() -> None:
         output = args.output or Path(args.run_dir) / "diagnosis.png"
         if output.suffix != ".png":
             raise BadInput(f"output={str(output)!r}: must end in .png")
-        if args.output and (not output.parent.is_dir() or output.is_dir()):
-            raise BadInput(f"output={str(output)!r}: must be a file in a directory that exists")
+        if args.output:
+            check_output(output)
         result = diagnose(args.run_dir, args.seed, args.episodes)
         numbers = output.with_suffix(".json")
         with writing(numbers):

@@ -21,7 +21,7 @@ import numpy as np
 import envs
 from algos.harness import BadInput, OneLineParser, devices, exit_codes, load_run, loop
 from algos.harness.signals import Interrupts
-from algos.harness.statistics import confidence_interval
+from algos.harness.statistics import mean_and_interval
 
 # Sets the keys apart from those of training and of its evaluations, which derive from the same small seeds.
 FRESH = 0x66726573
@@ -88,13 +88,8 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
 
 def _summaries(measured: dict[str, np.ndarray]) -> dict:
     """Mean and interval of the return, and those of everything else under its name."""
-    others = {name: _summary(values) for name, values in measured.items() if name != "return"}
-    return {**_summary(measured["return"]), **others}
-
-
-def _summary(values: np.ndarray) -> dict:
-    mean, half = (float(x) for x in confidence_interval(values))
-    return {"mean": mean, "interval": None if np.isnan(half) else [mean - half, mean + half]}
+    others = {name: mean_and_interval(values) for name, values in measured.items() if name != "return"}
+    return {**mean_and_interval(measured["return"]), **others}
 
 
 def _table(result: dict, name: str) -> list[str]:
@@ -102,11 +97,11 @@ def _table(result: dict, name: str) -> list[str]:
     rows = [(f"seed {each['seed']}", each) for each in result["seeds"]]
     rows += [("all seeds", result["all"])] if len(rows) > 1 else []
     lines = []
-    for title, summary in rows:
-        values = summary if name == "return" else summary[name]
+    for title, found in rows:
+        values = found if name == "return" else found[name]
         mean, interval = values["mean"], values["interval"]
-        found = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "(no interval over one value)"
-        lines.append(f"{title:>10}  {mean:12.3f}  {found}")
+        text = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "(no interval over one value)"
+        lines.append(f"{title:>10}  {mean:12.3f}  {text}")
     return lines
 
 

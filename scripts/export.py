@@ -31,8 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments import spaces
 
-from algos.harness import BadInput, LoadedRun, OneLineParser, exit_codes, load_run, loop
-from algos.harness.errors import writing
+from algos.harness import LoadedRun, OneLineParser, exit_codes, load_run, loop
+from algos.harness.errors import check_output, writing
 
 PLATFORMS = ("cpu", "cuda")
 KEY_IMPL = "threefry2x32"
@@ -105,11 +105,7 @@ def export(run_dir: str | Path, output: Path, seed: int | None, deterministic: b
         RunError: the file cannot be written.
     """
     loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
-    first, count = loaded.config.seed, loaded.config.num_seeds
-    seed = first if seed is None else seed
-    if not first <= seed < first + count:
-        raise BadInput(f"seed={seed}: the run has the seeds {first} to {first + count - 1}")
-    state = jax.tree.map(lambda leaf: leaf[seed - first], loaded.state)
+    seed, state = loaded.of_seed(seed)
     start, act = functions(loaded.trainer, state, deterministic)
     description = describe(loaded, seed, deterministic)
     members = {START: start.serialize(), ACT: act.serialize(), DESCRIPTION: json.dumps(description, indent=2)}
@@ -163,8 +159,8 @@ def main() -> None:
     with exit_codes():
         args = parser.parse_args()
         output = args.output or Path(args.run_dir) / "policy.zip"
-        if args.output is not None and (not output.parent.is_dir() or output.is_dir()):
-            raise BadInput(f"output={str(output)!r}: must be a file in a directory that exists")
+        if args.output is not None:
+            check_output(output)
         description = export(args.run_dir, output, args.seed, args.deterministic)
         policy = "mode of the policy" if args.deterministic else "actions drawn from the policy"
         core, env = description["core"]["name"], description["env"]["id"]

@@ -23,7 +23,7 @@ import numpy as np
 
 from algos import harness
 from algos.harness import curve, metrics, run_dir
-from algos.harness.errors import writing
+from algos.harness.errors import check_output, writing
 
 # Told apart by those who see few colours, too (Okabe and Ito, 2008); then once more with dashes.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -311,8 +311,7 @@ def main() -> None:
         for output in outputs:
             if output.suffix not in FORMATS:
                 raise harness.BadInput(f"output={str(output)!r}: must end in {', '.join(FORMATS)}")
-            if not output.parent.is_dir() or output.is_dir():
-                raise harness.BadInput(f"output={str(output)!r}: must be a file in a directory that exists")
+            check_output(output)
         by = [] if arguments.by == "run" else arguments.by.split(",")
         draw(arguments.run_dirs, outputs, arguments.column, by, arguments.against)
 

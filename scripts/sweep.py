@@ -34,7 +34,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints
@@ -798,9 +797,7 @@ def main() -> None:
 
 
 def default_path(search: Search) -> Path:
-    now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    names = ("sweep", search.algo, search.base.env["id"], search.base.core["name"], now)
-    return Path("runs") / "-".join(names).replace("/", "_")
+    return run_dir.timestamped("sweep", search.algo, search.base.env["id"], search.base.core["name"])
 
 
 if __name__ == "__main__":

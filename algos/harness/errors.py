@@ -36,3 +36,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}; what was there is whole") from error
+
+
+def check_output(path: Path) -> None:
+    """Raises BadInput unless a file can stand at the `--output` a user gave, before the work for it begins."""
+    if not path.parent.is_dir() or path.is_dir():
+        raise BadInput(f"output={str(path)!r}: must be a file in a directory that exists")

@@ -31,6 +31,14 @@ class LoadedRun(NamedTuple):
     state: Any
     update: int
 
+    def of_seed(self, seed: int | None) -> tuple[int, Any]:
+        """(seed, its RunnerState without the axis of seeds); None: the run's first. BadInput if it has no such."""
+        first, count = self.config.seed, self.config.num_seeds
+        seed = first if seed is None else seed
+        if not first <= seed < first + count:
+            raise BadInput(f"seed={seed}: must be one of the run's, from {first} to {first + count - 1}")
+        return seed, jax.tree.map(lambda leaf: leaf[seed - first], self.state)
+
 
 def abstract_state(trainer: Any, num_seeds: int) -> Any:
     """The RunnerState of all seeds as jax.ShapeDtypeStructs, each leaf [S, ...]; nothing is computed."""

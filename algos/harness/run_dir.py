@@ -33,10 +33,14 @@ EPISODE = "episode.gif"
 
 
 def default_path(config: Any, algo: str) -> Path:
-    """runs/<algo>-<env>-<core>-s<seed>-<time>; microseconds tell runs apart that one script starts."""
+    """runs/<algo>-<env>-<core>-s<seed>-<time>."""
+    return timestamped(algo, config.env["id"], config.core["name"], f"s{config.seed}")
+
+
+def timestamped(*names: str) -> Path:
+    """runs/<names>-<time>; microseconds tell runs apart that one script starts."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    names = (algo, config.env["id"], config.core["name"], f"s{config.seed}", now)
-    return Path("runs") / "-".join(names).replace("/", "_")
+    return Path("runs") / "-".join((*names, now)).replace("/", "_")
 
 
 def create(path: Path, config: Any, algo: str, command: list[str]) -> None:

@@ -1,5 +1,7 @@
 """Confidence intervals of means over few values: seeds, or episodes."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -16,3 +18,10 @@ def confidence_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.nda
     freedom = np.where(count > 1, count - 1, np.nan)
     variance = np.nansum((values - mean) ** 2, axis=0) / freedom
     return mean, stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance / np.where(count, count, np.nan))
+
+
+def mean_and_interval(values: np.ndarray) -> dict[str, Any]:
+    """Mean of values [N] and its 95 % interval as plain numbers, None where there is none."""
+    mean, half = (float(x) for x in confidence_interval(np.asarray(values, float)))
+    interval = None if np.isnan(half) else [mean - half, mean + half]
+    return {"mean": None if np.isnan(mean) else mean, "interval": interval}

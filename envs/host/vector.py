@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from envs.vector import where_done
+from envs.vector import count_step, where_done
 
 
 @struct.dataclass
@@ -59,18 +59,8 @@ class HostVectorEnv:
         final_obs, env_state, reward, terminated, env_info = step_env(keys, state.env, action, params)
         truncated = env_state.truncated  # [B]
         done = terminated | truncated  # [B]
-        episode_return = state.episode_return + reward
-        episode_length = state.episode_length + 1
+        running, episode = count_step(state, reward, done)
         start = jax.vmap(self.env.first_observation, in_axes=(0, None))(env_state.obs, params)
-        next_state = state.replace(
-            env=env_state,
-            episode_return=jnp.where(done, 0.0, episode_return),
-            episode_length=jnp.where(done, 0, episode_length),
-        )
-        info = {
-            **env_info,
-            "final_observation": final_obs,
-            "episode_return": episode_return,
-            "episode_length": episode_length,
-        }
+        next_state = state.replace(env=env_state, **running)
+        info = {**env_info, "final_observation": final_obs, **episode}
         return where_done(done, start, final_obs), next_state, reward, terminated, truncated, info
