@@ -173,8 +173,8 @@ class HostedConfig:
 def test_no_more_episodes_at_once_than_in_the_runs_own_evaluations(main, hosted, monkeypatch, episodes, at_once):
     """Each draws once, at its start, and pays that and the action in every step."""
     returns = []
-    summary = evaluate.confidence_interval
-    monkeypatch.setattr(evaluate, "confidence_interval", lambda x: returns.append(x) or summary(x))
+    summary = evaluate.mean_and_interval
+    monkeypatch.setattr(evaluate, "mean_and_interval", lambda x: returns.append(x) or summary(x))
     sizes = hosted("tests.envs.host_environments:counter")
     code, out, err = main("run", "--episodes", episodes, "--json")
     assert code == 0, err
