@@ -108,7 +108,7 @@ class Config:
     """Steps of every environment between updates."""
     learning_rate: float = 2e-3
     """Adam's step size."""
-    anneal_learning_rate: bool = False
+    anneal_learning_rate: bool = True
     """Lower the learning rate linearly to zero over the run."""
     adam_eps: float = 1e-8
     """Adam's epsilon."""
@@ -185,6 +185,7 @@ PUBLISHED = {
     "num_envs": 8,
     "num_steps": 256,
     "learning_rate": 1e-4,
+    "anneal_learning_rate": False,
     "ent_coef": 0.001,
     "actor_hidden": 128,
     "critic_hidden": 128,
