@@ -52,7 +52,7 @@ def settings(environment: Mapping[str, str]) -> dict[str, int]:
 
 
 def join() -> None:
-    """Makes this process one of a job, before JAX starts its backend. Raises BadInput if it finds no job."""
+    """Makes this process one of a job, before JAX starts its backend. Raises BadInput if there is no such job."""
     # SIGTERM is answered by a checkpoint already; JAX's own handler would take it.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -62,6 +62,9 @@ def join() -> None:
     except (ValueError, RuntimeError) as error:
         hint = "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or start it by srun or mpirun"
         raise BadInput(f"no job of several processes to join: {hint} ({one_line(error)[:300]})") from error
+    counts = [len(jax.local_devices(process_index=index)) for index in range(jax.process_count())]
+    if len(set(counts)) > 1:
+        raise BadInput(f"devices of the processes={counts}: must be equally many in each")
 
 
 def main() -> None:

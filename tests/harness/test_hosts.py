@@ -24,7 +24,7 @@ LOST_S = join.HEARTBEAT_S + 30
 
 
 def start_two(
-    *flags, trainer=STUB, only_in_second=(), devices_each=1, faults=("", ""), **environment
+    *flags, trainer=STUB, only_in_second=(), devices_each=(1, 1), faults=("", ""), **environment
 ) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -35,7 +35,7 @@ def start_two(
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_NUM_PROCESSES": 2,
             "JAX_PROCESS_ID": index,
-            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices_each}",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices_each[index]}",
             "STUB_PLAIN": 1,
             **({"STUB_FAULT": fault} if fault else {}),
             **environment,
@@ -122,7 +122,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
     assert before > begun
 
     # Two processes of two devices each bring it to its end.
-    (code, first), (second_code, second) = outcomes(start_two("--resume", path, devices_each=2))
+    (code, first), (second_code, second) = outcomes(start_two("--resume", path, devices_each=(2, 2)))
     assert (code, second_code) == (0, 0), first + second
     assert f"resuming after update {before} of" in first
     assert_same_job(path, alone)
@@ -185,6 +185,22 @@ def test_what_the_first_process_refuses_ends_all_with_code_2(tmp_path, alone):
     ended = outcomes(start_two(*FLAGS, "--run-dir", alone))
     assert [code for code, _ in ended] == [2, 2], ended
     assert all("already holds a run" in printed for _, printed in ended)
+
+
+@pytest.mark.parametrize(
+    ("differing", "words"),
+    [
+        ({"only_in_second": ("--learning-rate", 0.5)}, "learning_rate=0.5: in process 1, but learning_rate=0.01"),
+        ({"only_in_second": ("--core.name", "gru")}, "core.name='gru': in process 1, but core.name='arelit'"),
+        ({"only_in_second": ("--num-env", 4)}, "--num-env: unknown flag"),
+        ({"devices_each": (1, 2)}, "devices of the processes=[1, 2]: must be equally many"),
+    ],
+)
+def test_processes_that_do_not_agree_all_end_with_code_2(tmp_path, differing, words):
+    ended = outcomes(start_two(*FLAGS, "--run-dir", tmp_path / "run", **differing))
+    assert [code for code, _ in ended] == [2, 2], ended
+    assert all(printed.startswith("error: ") and words in printed for _, printed in ended), ended
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
