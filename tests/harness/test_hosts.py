@@ -225,3 +225,17 @@ def test_joining_without_a_job_or_a_trainer_is_bad_input():
     for arguments, words in (((STUB,), "no job of several processes to join"), ((), "must be a trainer's file")):
         done = subprocess.run([sys.executable, JOIN, *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_process_does_not_wait_for_ever_for_the_others(index):
+    code = "from scripts import join; join.START_S = 3; join.join()"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    variables = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"error: JAX_COORDINATOR_ADDRESS='{address}': not all processes"), done.stderr
