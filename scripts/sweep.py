@@ -337,17 +337,18 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
         program = devices.over_seeds(fn, mesh)
         return jax.jit(program, donate_argnums=donate, out_shardings=sharding).lower(*args)
 
-    begin = time.monotonic()
+    begin, settings = time.monotonic(), len(keys) // config.num_seeds
     lowered = {"init": lower(init, values, keys)}
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), lowered["init"].out_info
     )
+    memory.check_before(abstract, config, mesh, settings)
     lowered["update"] = lower(update, values, abstract, donate=(1,))
     update_metrics = lowered["update"].out_info[1]
     if metric not in update_metrics:
         lowered["evaluate"] = lower(evaluate, values, abstract, keys)
     compiled = {"update": lowered.pop("update").compile()}
-    memory.check(compiled["update"], config, mesh)
+    memory.check(compiled["update"], config, mesh, settings)
     options = {"init": loop.start_options(), "evaluate": loop.evaluation_options()}
     compiled |= {name: each.compile(options[name]) for name, each in lowered.items()}
     report.say(f"compiled in {time.monotonic() - begin:.1f} s")
