@@ -40,7 +40,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from algos.harness import BadInput, OneLineParser, RunError, cli, exit_codes, run_dir, signals
+from algos.harness import BadInput, OneLineParser, RunError, cli, exit_codes, hosts, run_dir, signals
 from algos.harness.errors import writing
 from algos.harness.statistics import confidence_interval
 
@@ -664,9 +664,9 @@ def write_wandb_sweep(search: Search, metric: str, path: Path) -> None:
     text = yaml.safe_dump(wandb_sweep(search, metric), sort_keys=False, allow_unicode=True, width=1000)
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(
-                f"# wandb sweep {path}, then wandb agent with the id it prints, both in the repository.\n{text}"
-            )
+            # The agent runs the `python` of its PATH.
+            file.write(f"# In the repository, its .venv activated: wandb sweep {path}, and wandb agent with the "
+                       f"id it prints.\n{text}")  # fmt: skip
     except OSError as error:
         raise BadInput(f"wandb_sweep={str(path)!r}: cannot be written: {error.strerror or error}") from error
     print(f"wandb sweep {shlex.quote(str(path))}")
@@ -774,6 +774,8 @@ def main() -> None:
         if len(sys.argv) > 1 and sys.argv[1].startswith("-") and not {"-h", "--help"} & set(sys.argv):
             raise BadInput(f"{sys.argv[1]!r}: the trainer must come first, one of {', '.join(ALGOS)}")
         args, flags = parser.parse_known_args()
+        if not hosts.is_alone():
+            raise BadInput("sweep: must be one process, which takes all devices of its host; not a job of several")
         if args.search_seed < 0:
             raise BadInput(f"search_seed={args.search_seed}: must be at least 0")
         for name in ("output", "wandb_sweep"):

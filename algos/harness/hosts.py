@@ -19,8 +19,8 @@ from algos.harness.errors import BadInput, RunError, one_line
 _MESSAGE_BYTES = 2000
 
 
-def _is_alone() -> bool:
-    # process_count alone would start the backend, for which bad input need not wait.
+def is_alone() -> bool:
+    """Whether this process is all of the job; does not start the backend, for which bad input need not wait."""
     return not jax.distributed.is_initialized() or jax.process_count() == 1
 
 
@@ -35,7 +35,7 @@ def on_all(fn: Callable[[], Any]) -> Any:
     Raises:
         BadInput, RunError: in every process, where `fn` raised it in any.
     """
-    if _is_alone():
+    if is_alone():
         return fn()
     result, message = None, b""
     try:
@@ -60,7 +60,7 @@ def check_same(fields: Mapping[str, Any]) -> None:
 
     Nothing else would notice: each would train its part of the job with its own settings.
     """
-    if _is_alone():
+    if is_alone():
         return
     lines = [f"{name}={value!r}" for name, value in fields.items()]
     text = "\n".join(lines).encode()

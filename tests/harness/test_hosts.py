@@ -221,6 +221,13 @@ def test_bad_variables_are_named(environment, words):
         join.settings(environment)
 
 
+def test_a_sweep_is_no_job_of_several_processes(tmp_path):
+    flags = ("a2c_arelit", "--grid", "gamma=0.9", "--output", tmp_path / "sweep")
+    ended = outcomes(start_two(*flags, trainer=JOIN.with_name("sweep.py")))
+    assert [code for code, _ in ended] == [2, 2], ended
+    assert all("sweep: must be one process" in printed for _, printed in ended)
+
+
 def test_joining_without_a_job_or_a_trainer_is_bad_input():
     for arguments, words in (((STUB,), "no job of several processes to join"), ((), "must be a trainer's file")):
         done = subprocess.run([sys.executable, JOIN, *arguments], capture_output=True, text=True, timeout=60)
