@@ -6,8 +6,9 @@
     JAX_PROCESS_ID=0 python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big
     JAX_PROCESS_ID=1 python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big
 
-Every process gets the same flags. The first writes the run directory and prints. If one is lost, the others end;
-the run goes on from its last checkpoint with --resume, on any number of processes and devices.
+Every process gets the same flags; what differs is refused. The first writes the run directory and prints. If one
+is lost, the others end; the run goes on from its last checkpoint with --resume, on any number of processes and
+devices.
 """
 
 import os

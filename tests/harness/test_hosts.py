@@ -145,8 +145,8 @@ def test_a_real_trainer_on_two_processes_is_that_of_one(tmp_path):
     flags = ["--core.n-layers", 1, "--core.d-model", 16, "--num-envs", 4, "--num-steps", 16]
     flags += ["--total-timesteps", 192, "--eval-episodes", 2]
     alone = [sys.executable, str(trainer), *map(str, flags), "--run-dir", str(tmp_path / "one")]
-    assert subprocess.run(alone, capture_output=True, timeout=300).returncode == 0
-    ended = outcomes(start_two(*flags, "--run-dir", tmp_path / "two", trainer=trainer), timeout=300)
+    assert subprocess.run(alone, capture_output=True, timeout=900).returncode == 0
+    ended = outcomes(start_two(*flags, "--run-dir", tmp_path / "two", trainer=trainer), timeout=900)
     assert [code for code, _ in ended] == [0, 0], ended
     for row, other in zip(*(rows_without_clock(tmp_path / name) for name in ("one", "two")), strict=True):
         assert other == pytest.approx(row, rel=1e-3)
