@@ -51,7 +51,7 @@ def start_two(
     return processes
 
 
-def outcomes(processes, timeout=120) -> list[tuple[int, str]]:
+def outcomes(processes, timeout=300) -> list[tuple[int, str]]:
     """(exit code, what was printed) of each."""
     try:
         ended = []
@@ -71,7 +71,7 @@ def alone(tmp_path_factory):
     """The same job in one process on one device."""
     path = tmp_path_factory.mktemp("runs") / "alone"
     process = start(*FLAGS, "--run-dir", path)
-    assert process.wait(60) == 0, process.stderr.read()
+    assert process.wait(300) == 0, process.stderr.read()
     return path
 
 
@@ -103,7 +103,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
     kill = "kill report Report.add 8"
     # The second of two processes goes: the first says so.
     processes = start_two(*FLAGS, "--run-dir", path, faults=("", kill))
-    assert processes[1].wait(120) == -signal.SIGKILL
+    assert processes[1].wait(300) == -signal.SIGKILL
     begin = time.monotonic()
     (code, first), _ = outcomes(processes)
     assert time.monotonic() - begin < LOST_S
@@ -116,7 +116,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
     # One process of four devices goes on, and is killed too.
     four = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
     process = start("--resume", path, STUB_FAULT="kill report Report.add 8", XLA_FLAGS=four)
-    assert process.wait(60) == -signal.SIGKILL
+    assert process.wait(300) == -signal.SIGKILL
     assert f"resuming after update {begun} of" in process.stderr.read()
     before = checkpoint.Checkpoints(path / "checkpoints").newest_whole()
     assert before > begun
@@ -131,7 +131,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
 def test_a_lost_first_process_ends_the_others(tmp_path):
     fault = "kill report Report.add 8"
     processes = start_two("--num-seeds", 2, "--run-dir", tmp_path / "run", faults=(fault, ""))
-    assert processes[0].wait(120) == -signal.SIGKILL
+    assert processes[0].wait(300) == -signal.SIGKILL
     begin = time.monotonic()
     _, (code, second) = outcomes(processes)
     assert time.monotonic() - begin < LOST_S
@@ -170,7 +170,7 @@ def test_a_process_that_is_silent_ends_the_job(tmp_path):
 def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path):
     path = tmp_path / "run"
     processes = start_two("--num-seeds", 2, "--run-dir", path, STUB_SLEEP=0.2)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not (path / "checkpoints" / "2" / checkpoint.DIGESTS).exists():
         assert time.monotonic() < deadline and processes[1].poll() is None
         time.sleep(0.05)

@@ -247,6 +247,17 @@ def test_the_best_command_is_that_setting_alone(main, tmp_path, monkeypatch):
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "sweep").iterdir()}
 
 
+def test_a_random_search_trains_its_draws(main, tmp_path):
+    texts = ("learning-rate=log:0.001:0.1", "core.d-model=6,8", "num-steps=uniform:3:4")
+    random = [part for text in texts for part in ("--random", text)]
+    code, _, err = main(*random, "--num-settings", 4, "--output", tmp_path)
+    assert code == 0, err
+    table = pandas.read_csv(tmp_path / "results.csv").sort_values("setting")
+    settings = sweep.plan("stub", [], texts, 4, 0, []).settings
+    assert table[["learning_rate", "core.d_model", "num_steps"]].to_dict("records") == settings
+    assert list(table.status) == ["done"] * 4 and (tmp_path / "results.png").stat().st_size > 5000
+
+
 def order(row):
     return row["seed"], row["update"]
 
