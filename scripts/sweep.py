@@ -566,6 +566,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path) -> None:
     """The score over each field of the search, a point a setting with its 95 % confidence interval."""
+    from matplotlib import ticker
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -605,6 +606,12 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
             axes.set_xlim(-0.6, len(values) - 0.4)
         elif axis.scale == "log":
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(ticker.NullLocator())
+            axes.tick_params(axis="x", rotation=45)
+        else:
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=type(values[0]) is int))
         axes.set_xlabel(axis.name)
         axes.grid(alpha=0.25)
     found = np.array([row[name] for row in shown for name in of_seeds], float)
