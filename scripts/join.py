@@ -6,13 +6,15 @@
     JAX_PROCESS_ID=0 python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big
     JAX_PROCESS_ID=1 python scripts/join.py algos/ppo_arelit_continuous.py --run-dir runs/big
 
-Every process gets the same flags. The first writes the run directory and prints. If one is lost, the others end;
-the run goes on from its last checkpoint with --resume, on any number of processes and devices.
+Every process gets the same flags; what differs is refused. The first writes the run directory and prints. If one
+is lost, the others end; the run goes on from its last checkpoint with --resume, on any number of processes and
+devices.
 """
 
 import os
 import runpy
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,17 +53,36 @@ def settings(environment: Mapping[str, str]) -> dict[str, int]:
     return found
 
 
+def give_up() -> None:
+    """Ends this process, which waits inside JAX, with one line and code 2."""
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    needed = "all must have this address, the same number of processes and different ids"
+    print(f"error: JAX_COORDINATOR_ADDRESS={address!r}: not all processes came there within {START_S} s; {needed}",
+          file=sys.stderr, flush=True)  # fmt: skip
+    os._exit(2)
+
+
 def join() -> None:
-    """Makes this process one of a job, before JAX starts its backend. Raises BadInput if it finds no job."""
+    """Makes this process one of a job, before JAX starts its backend. Raises BadInput if there is no such job."""
     # SIGTERM is answered by a checkpoint already; JAX's own handler would take it.
     jax.config.update("jax_enable_preemption_service", False)
+    found = settings(os.environ)
+    # Where not all come, JAX aborts the process with a stack trace that names no field.
+    timer = threading.Timer(START_S, give_up)
+    timer.daemon = True
+    timer.start()
     try:
         jax.distributed.initialize(
-            **settings(os.environ), initialization_timeout=START_S, heartbeat_timeout_seconds=HEARTBEAT_S
+            **found, initialization_timeout=2 * START_S, heartbeat_timeout_seconds=HEARTBEAT_S
         )
     except (ValueError, RuntimeError) as error:
         hint = "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or start it by srun or mpirun"
         raise BadInput(f"no job of several processes to join: {hint} ({one_line(error)[:300]})") from error
+    finally:
+        timer.cancel()
+    counts = [len(jax.local_devices(process_index=index)) for index in range(jax.process_count())]
+    if len(set(counts)) > 1:
+        raise BadInput(f"devices of the processes={counts}: must be equally many in each")
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from algos.harness import BadInput, OneLineParser, RunError, cli, exit_codes, run_dir, signals
+from algos.harness import BadInput, OneLineParser, RunError, cli, exit_codes, hosts, run_dir, signals
 from algos.harness.errors import writing
 from algos.harness.statistics import confidence_interval
 
@@ -337,17 +337,18 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
         program = devices.over_seeds(fn, mesh)
         return jax.jit(program, donate_argnums=donate, out_shardings=sharding).lower(*args)
 
-    begin = time.monotonic()
+    begin, settings = time.monotonic(), len(keys) // config.num_seeds
     lowered = {"init": lower(init, values, keys)}
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), lowered["init"].out_info
     )
+    memory.check_before(abstract, config, mesh, settings)
     lowered["update"] = lower(update, values, abstract, donate=(1,))
     update_metrics = lowered["update"].out_info[1]
     if metric not in update_metrics:
         lowered["evaluate"] = lower(evaluate, values, abstract, keys)
     compiled = {"update": lowered.pop("update").compile()}
-    memory.check(compiled["update"], config, mesh)
+    memory.check(compiled["update"], config, mesh, settings)
     options = {"init": loop.start_options(), "evaluate": loop.evaluation_options()}
     compiled |= {name: each.compile(options[name]) for name, each in lowered.items()}
     report.say(f"compiled in {time.monotonic() - begin:.1f} s")
@@ -565,6 +566,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path) -> None:
     """The score over each field of the search, a point a setting with its 95 % confidence interval."""
+    from matplotlib import ticker
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -604,6 +606,12 @@ def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path
             axes.set_xlim(-0.6, len(values) - 0.4)
         elif axis.scale == "log":
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(ticker.NullLocator())
+            axes.tick_params(axis="x", rotation=45)
+        else:
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=type(values[0]) is int))
         axes.set_xlabel(axis.name)
         axes.grid(alpha=0.25)
     found = np.array([row[name] for row in shown for name in of_seeds], float)
@@ -663,9 +671,9 @@ def write_wandb_sweep(search: Search, metric: str, path: Path) -> None:
     text = yaml.safe_dump(wandb_sweep(search, metric), sort_keys=False, allow_unicode=True, width=1000)
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(
-                f"# wandb sweep {path}, then wandb agent with the id it prints, both in the repository.\n{text}"
-            )
+            # The agent runs the `python` of its PATH.
+            file.write(f"# In the repository, its .venv activated: wandb sweep {path}, and wandb agent with the "
+                       f"id it prints.\n{text}")  # fmt: skip
     except OSError as error:
         raise BadInput(f"wandb_sweep={str(path)!r}: cannot be written: {error.strerror or error}") from error
     print(f"wandb sweep {shlex.quote(str(path))}")
@@ -773,6 +781,8 @@ def main() -> None:
         if len(sys.argv) > 1 and sys.argv[1].startswith("-") and not {"-h", "--help"} & set(sys.argv):
             raise BadInput(f"{sys.argv[1]!r}: the trainer must come first, one of {', '.join(ALGOS)}")
         args, flags = parser.parse_known_args()
+        if not hosts.is_alone():
+            raise BadInput("sweep: must be one process, which takes all devices of its host; not a job of several")
         if args.search_seed < 0:
             raise BadInput(f"search_seed={args.search_seed}: must be at least 0")
         for name in ("output", "wandb_sweep"):

@@ -53,11 +53,18 @@ def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo
         SystemExit: 2 bad input, 130 and 143 stopped by a signal, 1 a run that failed.
     """
     with signals.stopping_at_once(), exit_codes():
-        config, resume = parse(Config, presets, doc, algo, sys.argv[1:])
-        try:
-            trainer = make_train(config)
-        except ValueError as error:
-            raise BadInput(str(error)) from error
+
+        def build() -> tuple[Request, Any]:
+            request = parse(Config, presets, doc, algo, sys.argv[1:])
+            try:
+                return request, make_train(request.config)
+            except ValueError as error:
+                raise BadInput(str(error)) from error
+
+        (config, resume), trainer = hosts.on_all(build)
+        # Where to write and what to continue from concern the first process alone.
+        free = ("run_dir", "resume", "wandb")
+        hosts.check_same({name: value for name, value in _flat(config).items() if name not in free})
         path = resume or Path(config.run_dir or run_dir.default_path(config, algo))
 
         def open_directory() -> None:

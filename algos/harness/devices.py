@@ -82,7 +82,7 @@ def state_sharding(mesh: Mesh, state: Any, num_envs: int) -> Any:
 
 def seed_keys(seed: int, num_seeds: int) -> jax.Array:
     """Typed keys [S]; the k-th is jax.random.key(seed + k), the one a single run of that seed uses."""
-    return jnp.stack([jax.random.key(seed + k) for k in range(num_seeds)])
+    return jax.vmap(jax.random.key)(seed + np.arange(num_seeds, dtype=np.int32))
 
 
 def over_seeds(fn: Callable, mesh: Mesh) -> Callable:

@@ -5,7 +5,8 @@ prints. In a run of one process everything here is an identity.
 """
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,31 +19,64 @@ from algos.harness.errors import BadInput, RunError, one_line
 _MESSAGE_BYTES = 2000
 
 
+def is_alone() -> bool:
+    """Whether this process is all of the job; does not start the backend, for which bad input need not wait."""
+    return not jax.distributed.is_initialized() or jax.process_count() == 1
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes files and prints."""
     return jax.process_index() == 0
 
 
-def on_first(fn: Callable[[], Any]) -> Any:
-    """What `fn` returns in the first process; None in the others, where it is not called.
+def on_all(fn: Callable[[], Any]) -> Any:
+    """What `fn` returns in this process; called in all processes together.
 
     Raises:
-        BadInput, RunError: in every process, where `fn` raised it in the first.
+        BadInput, RunError: in every process, where `fn` raised it in any.
     """
-    if jax.process_count() == 1:
+    if is_alone():
         return fn()
     result, message = None, b""
-    if is_first():
-        try:
-            result = fn()
-        except (BadInput, RunError) as error:
-            message = f"{type(error).__name__} {one_line(error)}".encode()[:_MESSAGE_BYTES]
+    try:
+        result = fn()
+    except (BadInput, RunError) as error:
+        message = f"{type(error).__name__} {one_line(error)}".encode()[:_MESSAGE_BYTES]
     padded = np.frombuffer(message.ljust(_MESSAGE_BYTES, b"\0"), np.uint8)
-    received = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8)).rstrip(b"\0")
-    if received:
-        kind, _, text = received.decode(errors="replace").partition(" ")
-        raise (BadInput if kind == "BadInput" else RunError)(text)
+    for received in np.asarray(multihost_utils.process_allgather(padded), np.uint8):
+        if received.any():
+            kind, _, text = bytes(received).rstrip(b"\0").decode(errors="replace").partition(" ")
+            raise (BadInput if kind == "BadInput" else RunError)(text)
     return result
+
+
+def on_first(fn: Callable[[], Any]) -> Any:
+    """What `fn` returns in the first process; None in the others, where it is not called. Raises as on_all."""
+    return on_all(lambda: fn() if is_first() else None)
+
+
+def check_same(fields: Mapping[str, Any]) -> None:
+    """Raises BadInput in every process, with one that differs, unless all processes have the same fields.
+
+    Nothing else would notice: each would train its part of the job with its own settings.
+    """
+    if is_alone():
+        return
+    lines = [f"{name}={value!r}" for name, value in fields.items()]
+    text = "\n".join(lines).encode()
+    length = int(from_first(np.int32(len(text))))
+    padded = np.frombuffer(text[:length].ljust(length, b"\0"), np.uint8)
+    first = bytes(np.asarray(from_first(padded), np.uint8)).decode().split("\n")
+
+    def compare() -> None:
+        for here, there in itertools.zip_longest(lines, first, fillvalue="no more fields"):
+            if here != there:
+                raise BadInput(
+                    f"{here}: in process {jax.process_index()}, but {there} in process 0; "
+                    "all processes of a job must get the same flags"
+                )
+
+    on_all(compare)
 
 
 def from_first(tree: Any) -> Any:

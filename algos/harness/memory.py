@@ -12,21 +12,23 @@ from algos.harness.errors import BadInput
 GIB = 2**30
 
 
-def check_before(state: Any, config: Any, mesh: Mesh) -> None:
+def check_before(state: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> None:
     """Refuses a run whose state and observations of one rollout alone are more than a device has.
 
     Args:
         state: RunnerState of all seeds as jax.ShapeDtypeStructs with their shardings.
+        num_settings: how many settings of a search train side by side, each with all seeds.
 
     Raises:
         BadInput: with the estimate and the flags that lower it.
     """
-    _check(_bytes_a_device(state) + config.num_steps * _bytes_a_device(state.obs), "at least ", config, mesh)
+    needed = _bytes_a_device(state) + config.num_steps * _bytes_a_device(state.obs)
+    _check(needed, "at least ", config, mesh, num_settings)
 
 
-def check(update: Any, config: Any, mesh: Mesh) -> None:
+def check(update: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> None:
     """Refuses a run whose compiled update needs more than a device has. Raises BadInput as check_before."""
-    _check(bytes_needed(update), "", config, mesh)
+    _check(bytes_needed(update), "", config, mesh, num_settings)
 
 
 def bytes_needed(program: Any) -> int:
@@ -45,17 +47,18 @@ def bytes_available(mesh: Mesh) -> int | None:
     return None if host is None else host // len(mesh.local_devices)
 
 
-def _check(needed: int, bound: str, config: Any, mesh: Mesh) -> None:
+def _check(needed: int, bound: str, config: Any, mesh: Mesh, num_settings: int) -> None:
     available = bytes_available(mesh)
     if available is None or needed <= available:
         return
-    fields = ["num_envs", "num_steps"]
-    if config.num_seeds > mesh.shape["seed"]:  # fewer seeds on a device change nothing about the others
-        fields.insert(0, "num_seeds")
-    first, *others = fields
-    named = " or ".join(f"{name}={getattr(config, name)}" for name in others)
+    several = num_settings * config.num_seeds > mesh.shape["seed"]  # else fewer change nothing on each
+    names = ["num_seeds"] if several and config.num_seeds > 1 else []
+    first, *others = (f"{name}={getattr(config, name)}" for name in [*names, "num_envs", "num_steps"])
+    if several and num_settings > 1:
+        others.append(f"the {num_settings} settings side by side")
+    named = " or ".join(others)
     raise BadInput(
-        f"{first}={getattr(config, first)}: an update needs {bound}{needed / GIB:.3g} GiB of memory on each "
+        f"{first}: an update needs {bound}{needed / GIB:.3g} GiB of memory on each "
         f"device, which has {available / GIB:.3g} GiB free; lower it, or {named}"
     )
 

@@ -31,7 +31,7 @@ def start(algo, run_dir, hash_seed):
 def test_two_runs_of_one_command_are_equal_bit_for_bit(algo, tmp_path):
     paths = (tmp_path / "one", tmp_path / "other")
     for process in [start(algo, path, hash_seed) for hash_seed, path in enumerate(paths, start=1)]:
-        _, err = process.communicate(timeout=500)
+        _, err = process.communicate(timeout=1500)
         assert process.returncode == 0, err
     one, other = map(rows_without_clock, paths)
     assert len(one) == 2 * 3 and one == other

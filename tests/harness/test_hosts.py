@@ -24,7 +24,7 @@ LOST_S = join.HEARTBEAT_S + 30
 
 
 def start_two(
-    *flags, trainer=STUB, only_in_second=(), devices_each=1, faults=("", ""), **environment
+    *flags, trainer=STUB, only_in_second=(), devices_each=(1, 1), faults=("", ""), **environment
 ) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -35,7 +35,7 @@ def start_two(
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_NUM_PROCESSES": 2,
             "JAX_PROCESS_ID": index,
-            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices_each}",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices_each[index]}",
             "STUB_PLAIN": 1,
             **({"STUB_FAULT": fault} if fault else {}),
             **environment,
@@ -51,7 +51,7 @@ def start_two(
     return processes
 
 
-def outcomes(processes, timeout=120) -> list[tuple[int, str]]:
+def outcomes(processes, timeout=300) -> list[tuple[int, str]]:
     """(exit code, what was printed) of each."""
     try:
         ended = []
@@ -71,7 +71,7 @@ def alone(tmp_path_factory):
     """The same job in one process on one device."""
     path = tmp_path_factory.mktemp("runs") / "alone"
     process = start(*FLAGS, "--run-dir", path)
-    assert process.wait(60) == 0, process.stderr.read()
+    assert process.wait(300) == 0, process.stderr.read()
     return path
 
 
@@ -103,7 +103,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
     kill = "kill report Report.add 8"
     # The second of two processes goes: the first says so.
     processes = start_two(*FLAGS, "--run-dir", path, faults=("", kill))
-    assert processes[1].wait(120) == -signal.SIGKILL
+    assert processes[1].wait(300) == -signal.SIGKILL
     begin = time.monotonic()
     (code, first), _ = outcomes(processes)
     assert time.monotonic() - begin < LOST_S
@@ -116,13 +116,13 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
     # One process of four devices goes on, and is killed too.
     four = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
     process = start("--resume", path, STUB_FAULT="kill report Report.add 8", XLA_FLAGS=four)
-    assert process.wait(60) == -signal.SIGKILL
+    assert process.wait(300) == -signal.SIGKILL
     assert f"resuming after update {begun} of" in process.stderr.read()
     before = checkpoint.Checkpoints(path / "checkpoints").newest_whole()
     assert before > begun
 
     # Two processes of two devices each bring it to its end.
-    (code, first), (second_code, second) = outcomes(start_two("--resume", path, devices_each=2))
+    (code, first), (second_code, second) = outcomes(start_two("--resume", path, devices_each=(2, 2)))
     assert (code, second_code) == (0, 0), first + second
     assert f"resuming after update {before} of" in first
     assert_same_job(path, alone)
@@ -131,7 +131,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
 def test_a_lost_first_process_ends_the_others(tmp_path):
     fault = "kill report Report.add 8"
     processes = start_two("--num-seeds", 2, "--run-dir", tmp_path / "run", faults=(fault, ""))
-    assert processes[0].wait(120) == -signal.SIGKILL
+    assert processes[0].wait(300) == -signal.SIGKILL
     begin = time.monotonic()
     _, (code, second) = outcomes(processes)
     assert time.monotonic() - begin < LOST_S
@@ -145,8 +145,8 @@ def test_a_real_trainer_on_two_processes_is_that_of_one(tmp_path):
     flags = ["--core.n-layers", 1, "--core.d-model", 16, "--num-envs", 4, "--num-steps", 16]
     flags += ["--total-timesteps", 192, "--eval-episodes", 2]
     alone = [sys.executable, str(trainer), *map(str, flags), "--run-dir", str(tmp_path / "one")]
-    assert subprocess.run(alone, capture_output=True, timeout=300).returncode == 0
-    ended = outcomes(start_two(*flags, "--run-dir", tmp_path / "two", trainer=trainer), timeout=300)
+    assert subprocess.run(alone, capture_output=True, timeout=900).returncode == 0
+    ended = outcomes(start_two(*flags, "--run-dir", tmp_path / "two", trainer=trainer), timeout=900)
     assert [code for code, _ in ended] == [0, 0], ended
     for row, other in zip(*(rows_without_clock(tmp_path / name) for name in ("one", "two")), strict=True):
         assert other == pytest.approx(row, rel=1e-3)
@@ -170,7 +170,7 @@ def test_a_process_that_is_silent_ends_the_job(tmp_path):
 def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path):
     path = tmp_path / "run"
     processes = start_two("--num-seeds", 2, "--run-dir", path, STUB_SLEEP=0.2)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not (path / "checkpoints" / "2" / checkpoint.DIGESTS).exists():
         assert time.monotonic() < deadline and processes[1].poll() is None
         time.sleep(0.05)
@@ -185,6 +185,22 @@ def test_what_the_first_process_refuses_ends_all_with_code_2(tmp_path, alone):
     ended = outcomes(start_two(*FLAGS, "--run-dir", alone))
     assert [code for code, _ in ended] == [2, 2], ended
     assert all("already holds a run" in printed for _, printed in ended)
+
+
+@pytest.mark.parametrize(
+    ("differing", "words"),
+    [
+        ({"only_in_second": ("--learning-rate", 0.5)}, "learning_rate=0.5: in process 1, but learning_rate=0.01"),
+        ({"only_in_second": ("--core.name", "gru")}, "core.name='gru': in process 1, but core.name='arelit'"),
+        ({"only_in_second": ("--num-env", 4)}, "--num-env: unknown flag"),
+        ({"devices_each": (1, 2)}, "devices of the processes=[1, 2]: must be equally many"),
+    ],
+)
+def test_processes_that_do_not_agree_all_end_with_code_2(tmp_path, differing, words):
+    ended = outcomes(start_two(*FLAGS, "--run-dir", tmp_path / "run", **differing))
+    assert [code for code, _ in ended] == [2, 2], ended
+    assert all(printed.startswith("error: ") and words in printed for _, printed in ended), ended
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +221,28 @@ def test_bad_variables_are_named(environment, words):
         join.settings(environment)
 
 
+def test_a_sweep_is_no_job_of_several_processes(tmp_path):
+    flags = ("a2c_arelit", "--grid", "gamma=0.9", "--output", tmp_path / "sweep")
+    ended = outcomes(start_two(*flags, trainer=JOIN.with_name("sweep.py")))
+    assert [code for code, _ in ended] == [2, 2], ended
+    assert all("sweep: must be one process" in printed for _, printed in ended)
+
+
 def test_joining_without_a_job_or_a_trainer_is_bad_input():
     for arguments, words in (((STUB,), "no job of several processes to join"), ((), "must be a trainer's file")):
         done = subprocess.run([sys.executable, JOIN, *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_process_does_not_wait_for_ever_for_the_others(index):
+    code = "from scripts import join; join.START_S = 3; join.join()"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    variables = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"error: JAX_COORDINATOR_ADDRESS='{address}': not all processes"), done.stderr

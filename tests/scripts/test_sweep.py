@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from algos import a2c_arelit
-from algos.harness import BadInput, cli, devices, loop, metrics
+from algos.harness import BadInput, cli, devices, loop, memory, metrics
 from algos.harness.statistics import confidence_interval
 from scripts import sweep
 from tests.algos.toy import Toy, environment_is
@@ -41,8 +41,10 @@ def test_a_vmapped_setting_equals_the_setting_alone(case):
         programs = sweep.compile_programs(case.module, config, values, keys, mesh, "episode_return")
         state, found = programs.init(values, keys), []
         for _ in range(config.num_updates):
+            before = state
             state, update_metrics = programs.update(values, state)
             found.append(update_metrics)
+            assert all(x.is_deleted() for x in jax.tree.leaves((before.params, before.opt_state, before.carry)))
         alone = jax.jit(case.module.make_train(sweep.changed(config, second)).train)
         results = {run: alone(keys[run]) for run in (2, 3)}
     for run, (one, one_metrics) in results.items():
@@ -245,6 +247,17 @@ def test_the_best_command_is_that_setting_alone(main, tmp_path, monkeypatch):
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "sweep").iterdir()}
 
 
+def test_a_random_search_trains_its_draws(main, tmp_path):
+    texts = ("learning-rate=log:0.001:0.1", "core.d-model=6,8", "num-steps=uniform:3:4")
+    random = [part for text in texts for part in ("--random", text)]
+    code, _, err = main(*random, "--num-settings", 4, "--output", tmp_path)
+    assert code == 0, err
+    table = pandas.read_csv(tmp_path / "results.csv").sort_values("setting")
+    settings = sweep.plan("stub", [], texts, 4, 0, []).settings
+    assert table[["learning_rate", "core.d_model", "num_steps"]].to_dict("records") == settings
+    assert list(table.status) == ["done"] * 4 and (tmp_path / "results.png").stat().st_size > 5000
+
+
 def order(row):
     return row["seed"], row["update"]
 
@@ -300,6 +313,15 @@ def test_a_failure_leaves_what_was_written(main, tmp_path, monkeypatch):
         main(*GRID, "--output", tmp_path)
     assert list(pandas.read_csv(tmp_path / "results.csv").status) == ["done"] * 2
     assert len(metrics.read(tmp_path / "curves.csv")) == 2 * 2 * stub.NUM_UPDATES
+
+
+@pytest.mark.parametrize("free, bound", [(100, "at least "), (2000, "")])
+def test_settings_that_do_not_fit_are_refused_at_once(main, tmp_path, monkeypatch, free, bound):
+    monkeypatch.setattr(memory, "bytes_available", lambda mesh: free)
+    code, _, err = main("--grid", "learning-rate=1,2,3,4,5,6", "--num-seeds", 2, "--output", tmp_path / "sweep")
+    assert code == 2 and f"error: num_seeds=2: an update needs {bound}" in err, err
+    assert err.endswith("lower it, or num_envs=3 or num_steps=4 or the 6 settings side by side\n")
+    assert "compiled in" not in err and not list((tmp_path / "sweep").iterdir())
 
 
 def test_nothing_is_left_of_a_sweep_that_fails_before_its_first_row(main, tmp_path, monkeypatch):
