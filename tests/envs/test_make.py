@@ -64,6 +64,8 @@ def test_options_are_a_copy():
             {"max_steps_in_episode": -1},
             r"env.max_steps_in_episode=-1: must be at least 1",
         ),
+        ("gymnax/MemoryChain-bsuite", {"memory_length": 0}, r"env.memory_length=0: must be at least 1"),
+        ("gymnax/UmbrellaChain-bsuite", {"chain_length": 0}, r"env.chain_length=0: must be at least 1"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_field_and_what_is_allowed(env_id, options, message):
