@@ -470,10 +470,10 @@ def make_train(config: Config) -> Trainer:
         state, reward = update_statistics(state, batch)
         advantage = advantages(batch, reward, last_value)
         target = advantage + batch.value
+        learned = batch._replace(raw_obs=None, info=None)
         progress = state.update / float(config.num_updates) if config.anneal_learning_rate else 0.0
         learning_rate = config.learning_rate * (1 - progress)
 
-        learned = batch._replace(raw_obs=None, info=None)
         gradient, metrics = jax.grad(loss, has_aux=True)(state.params, start_carry, learned, advantage, target)
         changes, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = jax.tree.map(lambda param, change: param - learning_rate * change, state.params, changes)

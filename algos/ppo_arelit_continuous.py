@@ -476,7 +476,7 @@ def make_train(config: Config) -> Trainer:
             minibatch = jax.tree.map(lambda x: jnp.take(x, indices, axis=1, mode="clip"), sequences)
             carry = jax.tree.map(lambda x: jnp.take(x, indices, axis=0, mode="clip"), carries)
             minibatch, carry = envs.over_devices(minibatch, axis=1), envs.over_devices(carry, axis=0)
-            (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, carry, *minibatch)
+            gradient, metrics = jax.grad(loss, has_aux=True)(params, carry, *minibatch)
             changes, new_opt_state = optimizer.update(gradient, opt_state, params)
             new_params = jax.tree.map(lambda param, change: param - learning_rate * change, params, changes)
             new = (new_params, new_opt_state)

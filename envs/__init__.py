@@ -10,6 +10,8 @@ A new environment is one module with `IDS`, `options(env_id)` and `make(env_id, 
 import importlib
 from typing import Any
 
+import numpy as np
+
 from envs import host
 from envs.checks import check_choice, unknown
 from envs.host.vector import HostVectorEnv
@@ -131,6 +133,8 @@ def _defaults(env_id: str) -> dict[str, Any]:
 def _as_type_of(default: Any, name: str, value: Any) -> Any:
     """Checks that `value` is of the default's type; an int stands for a float, a tuple for a list."""
     kind = type(default)
+    if isinstance(value, np.generic):  # numpy's own number, text or flag
+        value = value.item()
     if (kind, type(value)) in ((float, int), (list, tuple)):
         value = kind(value)
     if type(value) is not kind:

@@ -10,6 +10,9 @@ from envs.checks import check_positive
 # MNISTBandit downloads its images when it is built.
 IDS = tuple(f"gymnax/{name}" for name in gymnax.registered_envs if name != "MNISTBandit-bsuite")
 
+# Steps; chains show the time as a share of their length.
+_COUNTS = {"max_steps_in_episode", "memory_length", "chain_length"}
+
 
 def options(env_id: str) -> dict[str, Any]:
     """The numbers and flags among the fields of the environment's default EnvParams."""
@@ -20,6 +23,7 @@ def options(env_id: str) -> dict[str, Any]:
 
 def make(env_id: str, **options: Any):
     """Builds `gymnax/<id>`; see `envs.make`."""
-    check_positive("env.max_steps_in_episode", options.get("max_steps_in_episode", 1))
+    for name in _COUNTS & options.keys():
+        check_positive(f"env.{name}", options[name])
     env, params = gymnax.make(env_id.removeprefix("gymnax/"))
     return env, dataclasses.replace(params, **options)

@@ -46,6 +46,8 @@ class PreviousActionReward(environment.Environment):
 
     def observation_space(self, params=None) -> spaces.Box:
         inner = self._env.observation_space(params)
+        if isinstance(inner, spaces.Discrete):
+            inner = spaces.Box(0.0, inner.n - 1.0, ())
         action = self._env.action_space(params)
         if isinstance(action, spaces.Discrete):
             action = spaces.Box(0.0, 1.0, (action.n,))

@@ -163,8 +163,9 @@ class MysteryPath(environment.Environment[EnvState, EnvParams]):
         Raises:
             ValueError: the path is no [49].
         """
-        if jnp.shape(layout.path) != (CELLS,):
-            raise ValueError(f"layout.path of shape {jnp.shape(layout.path)}: must be of shape ({CELLS},), bool")
+        path = jnp.asarray(layout.path, bool)
+        if path.shape != (CELLS,):
+            raise ValueError(f"layout.path of shape {path.shape}: must be of shape ({CELLS},), bool")
         origin = jnp.asarray(layout.origin, jnp.int32)
         zero = jnp.int32(0)
         state = EnvState(
@@ -176,7 +177,7 @@ class MysteryPath(environment.Environment[EnvState, EnvParams]):
             num_fails=zero,
             origin=origin,
             goal=jnp.asarray(layout.goal, jnp.int32),
-            path_cells=Cells.of(layout.path),
+            path_cells=Cells.of(path),
             visited_cells=Cells(jnp.uint32(0), jnp.uint32(0)),
         )
         return self.get_obs(state, params), state

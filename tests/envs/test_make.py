@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
 
 import envs
@@ -63,12 +64,25 @@ def test_options_are_a_copy():
             {"max_steps_in_episode": -1},
             r"env.max_steps_in_episode=-1: must be at least 1",
         ),
+        ("gymnax/MemoryChain-bsuite", {"memory_length": 0}, r"env.memory_length=0: must be at least 1"),
+        ("gymnax/UmbrellaChain-bsuite", {"chain_length": 0}, r"env.chain_length=0: must be at least 1"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_field_and_what_is_allowed(env_id, options, message):
     with pytest.raises(ValueError, match="^" + message) as error:
         envs.make(env_id, **options)
     assert "\n" not in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = dict(corridor_len=np.int64(7), goal_reward=np.float32(2), timestep_penalty=np.int32(1))
+    _, params = envs.make("TMazeOurs", **options)
+    assert (params.corridor_len, params.goal_reward, params.timestep_penalty) == (7, 2.0, 1.0)
+    assert {type(value) for value in vars(params).values()} == {int, float}
+    _, params = envs.make("MysteryPath-Grid-v0", show_goal=np.True_)
+    assert params.show_goal is True
+    with pytest.raises(ValueError, match=r"^env.corridor_len=7.5: must be of type int"):
+        envs.make("TMaze-v2", corridor_len=np.float64(7.5))
 
 
 def test_an_environment_from_elsewhere_is_made_by_its_id(monkeypatch):

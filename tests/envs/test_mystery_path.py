@@ -546,6 +546,20 @@ def test_a_layout_of_another_size_is_refused():
         env.reset_to(Layout(jnp.zeros(48, bool), 3, 45), params)
 
 
+@pytest.mark.parametrize("jit", [lambda reset: reset, jax.jit], ids=["plain", "jit"])
+def test_a_layout_may_be_of_numpy_jax_or_python(jit):
+    env, params = made(GRID, "symbolic"), envs.make(GRID)[1]
+    of_jax = (ROW.path, jnp.int32(3), jnp.int32(45))
+    of_numpy = (np.asarray(ROW.path, np.uint8), np.int64(3), np.uint8(45))
+    of_python = ([bool(cell) for cell in np.asarray(ROW.path)], 3, 45)
+    reset_to = jit(env.reset_to)
+    expected = jax.tree.leaves(reset_to(Layout(*of_jax), params))
+    for layout in (of_numpy, of_python):
+        for a, b in zip(jax.tree.leaves(reset_to(Layout(*layout), params)), expected, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
+
+
 def test_layouts_pack_and_unpack():
     rng = np.random.default_rng(0)
     for path in rng.random((20, 49)) < 0.4:

@@ -57,6 +57,17 @@ def test_the_space_has_the_bounds_of_its_parts():
     np.testing.assert_array_equal(space.high, [*inner.high, 1.0, 1.0, np.inf])
 
 
+def test_an_observation_that_is_the_number_of_a_state_keeps_its_place():
+    env, params = envs.make("gymnax/FrozenLake-misc")  # states 0 to 15, actions 0 to 3
+    wrapped = envs.PreviousActionReward(env)
+    space = wrapped.observation_space(params)
+    np.testing.assert_array_equal(space.low, [0.0] * 5 + [-np.inf])
+    np.testing.assert_array_equal(space.high, [15.0] + [1.0] * 4 + [np.inf])
+    _, state = wrapped.reset_env(jax.random.key(0), params)
+    obs, state, *_ = wrapped.step_env(jax.random.key(1), state, 2, params)
+    np.testing.assert_array_equal(obs, [state.position, 0.0, 0.0, 1.0, 0.0, 0.0])
+
+
 def test_what_the_wrapped_environment_offers_is_still_there():
     env, params = envs.make("brax/inverted_pendulum-P", episode_length=4)
     wrapped = envs.PreviousActionReward(env)
