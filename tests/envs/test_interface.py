@@ -22,6 +22,7 @@ IDS = {
     "MysteryPath-Easy-v0": "max_steps",
     "MysteryPath-Grid-v0": "max_steps",
     "MysteryPath-Grid-Easy-v0": "max_steps",
+    "Endless-MysteryPath-v0": "max_steps",
 }
 
 
