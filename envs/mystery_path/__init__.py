@@ -2,7 +2,8 @@
 
 Ids `MysteryPath-v0` (moves of 3 pixels in eight directions, 512 steps), `MysteryPath-Grid-v0` (turns and
 moves by cells, 128 steps), and `-Easy` before the version: origin and goal are shown and every new cell of
-the path pays 0.1. Rules, pixels and the law of the paths are those of Memory Gym 1.0.2.
+the path pays 0.1; `Endless-MysteryPath-v0`, see below. Rules, pixels and the law of the paths are those of Memory
+Gym 1.0.2.
 
 A step off the path shows the agent beside it (with a red cross, if visual_feedback), and the next step,
 whatever its action, puts it back on the origin. Reaching the goal ends the episode and pays reward_goal.
@@ -25,6 +26,21 @@ Every layout of the bank is an independent draw of the generator and is used onc
 layouts. A policy can learn this law by heart: a return on new layouts above that of a policy without memory
 is what speaks for memory. gymnax's own `env.step` generates a layout in every step instead: exact too, slow,
 good for tests.
+
+Endless: the path goes on to the right, a segment of 7 columns and a cell after the other, each from the row where
+the last one ended to a row drawn evenly. Actions: nothing, right, up, down. What the agent has walked is drawn
+behind it, but after a fall it starts at the beginning again and sees nothing of the path ahead. Every new cell
+pays reward_path_progress once an episode. The episode ends with a fall left of the farthest column reached or at
+the place of an earlier fall (these are never forgotten), and after stamina_level steps without a cell that is new
+since the last fall. `info` holds `episode_fails`, `episode_tiles_visited` and `episode_max_x`; the original's
+ground_truth, the way to the next cell, is not reported.
+
+Its state holds 64 segments, 512 columns; the last cell of the last one truncates the episode as a time limit does.
+Whoever gets there has earned 51 at least, in 2,042 steps at least at the default speed: a lower max_steps makes it
+unreachable. Segments are drawn one ahead of the agent, in the step in which it comes to the one before, by the
+whole generator: the loop that does it turns as often as one of the environments stepped together needs it, in most
+steps not at all. So no bank repeats its segments, and a start costs two of them instead of 64. Speeds of more than
+a cell a step and cameras between pixels are refused.
 """
 
 import math
@@ -62,11 +78,13 @@ _NO_LIMIT = 2**31 - 1  # steps
 def options(env_id: str) -> dict[str, Any]:
     """The original's reset parameters, `observation` and `time_limit_terminates`.
 
-    max_steps: 0 or less for no limit, which trainers refuse. cardinal_origin_choice: the sides from which the
+    max_steps: 0 or less for no limit, which trainers refuse but in the endless form, where episodes end without
+    one. cardinal_origin_choice: the sides from which the
     origin's is drawn, 0 left, 1 right, 2 top, 3 bottom. agent_scale: in Grid accepted and without effect, as in
     the original.
 
-    Endless: show_origin is accepted and without effect, as in the original.
+    Endless: show_origin is accepted and without effect, as in the original. camera_offset_scale: cells left of the
+    agent's on the screen, 0 to 5.5.
     """
     if env_id == ENDLESS:
         return {
@@ -142,7 +160,7 @@ def _endless_params(options: dict[str, Any]) -> EndlessParams:
     if not 0 <= speed <= TILE:
         raise ValueError(f"env.agent_speed={speed!r}: must be 0 to {TILE}, a cell a step, in {ENDLESS}")
     if not 0 <= scale <= 5.5 or TILE * scale % 1:
-        raise ValueError(f"env.camera_offset_scale={scale!r}: must be 0 to 5.5 and whole pixels, of which 1 is {TILE}")
+        raise ValueError(f"env.camera_offset_scale={scale!r}: must be 0 to 5.5 and {TILE} times it a whole number")
     check_positive("env.stamina_level", level)
     same = set(EndlessParams.__dataclass_fields__) & set(options)
     return EndlessParams(

@@ -43,13 +43,13 @@ class EndlessLayout(NamedTuple):
 
 
 def bar_levels(stamina_level: int) -> tuple[int, ...]:
-    """For each pixel row of the stamina bar, the greatest stamina with which it is red; rounded as in the original."""
+    """The greatest stamina with which each pixel row of the stamina bar is red, rounded as in the original."""
 
     def is_green(stamina: int, row: int) -> bool:
         return int(SCREEN * (1 - stamina / stamina_level)) <= row
 
     levels = range(stamina_level)
-    return tuple(bisect.bisect(levels, False, key=lambda s: is_green(s, row)) - 1 for row in range(SCREEN))  # noqa: B023
+    return tuple(bisect.bisect(levels, False, key=lambda s: is_green(s, row)) - 1 for row in range(SCREEN))
 
 
 @struct.dataclass
@@ -306,7 +306,8 @@ def _extend(state: EndlessState) -> EndlessState:
         drawn, place, end, key = path
         key, segment_key = jax.random.split(jax.random.wrap_key_data(key))
         segment, end = generator.segment(segment_key, end)
-        return drawn + 1, jax.lax.dynamic_update_slice(place, segment, (SEGMENT_CELLS * drawn,)), end, jax.random.key_data(key)
+        place = jax.lax.dynamic_update_slice(place, segment, (SEGMENT_CELLS * drawn,))
+        return drawn + 1, place, end, jax.random.key_data(key)
 
     path = (state.drawn, state.place, state.end, state.key)
     drawn, place, end, key = jax.lax.while_loop(lambda path: path[0] < wanted, draw, path)

@@ -176,7 +176,7 @@ def _endless_rows() -> np.ndarray:
     """[3 * 2 * 128 + 85, bytes]: the ground, then the stamina bar.
 
     The ground is black, or a column inside a tile of ice, or one on its border; on it lie tiles of the past path,
-    cut inside or on their border, one for every bit of 7. The bar is red above and green below: 0 to 84 red pixels.
+    cut inside or on their border, one for every bit of 7. The bar has 0 to 84 red pixels and green ones below.
     """
     ice, past = _tile((125, 177, 250)), _tile((255, 255, 255))
     ground = np.stack([np.zeros_like(ice[0]), ice[1], ice[0]])[:, None, None, None]
