@@ -70,7 +70,7 @@ class EndlessParams(environment.EnvParams):
     straight_step: int = 3
     camera_offset: int = 60
     past_columns: int = 5
-    bar_levels: tuple[int, ...] = struct.field(pytree_node=False, default=bar_levels(20))
+    bar_levels: tuple[int, ...] = bar_levels(20)
     show_past_path: bool = True
     show_background: bool = False
     show_stamina: bool = False
@@ -289,7 +289,7 @@ class EndlessMysteryPath(MysteryPath):
         path, visited = (np.where(known, np.asarray(x)[cells * known], 0) for x in (state.place, state.visited))
         first = np.flatnonzero(cells == int(state.start))
         origin = int(first[0]) if len(first) else None
-        observed = np.asarray(self.get_obs(state, params))
+        observed = np.asarray(jax.jit(self.get_obs)(state, params))
         return rendering.picture(observed, path > 0, visited > 0, origin, None, left % TILE)
 
 
