@@ -210,13 +210,14 @@ class EndlessMysteryPath(MysteryPath):
         reward = jnp.where(progress, params.reward_path_progress, 0.0)
         reward = jnp.where(off_path, params.reward_fall_off, reward) + params.reward_step
 
-        # Columns behind the agent are out of its reach until it falls, and then all cells give stamina again.
+        # A cell gives stamina once between falls. Columns behind the agent are then out of its reach.
         rested = jnp.where(column == state.x // TILE, state.rested, 0)
         new = on_path & (rested >> inside & 1 == 0)
         rested = jnp.where(off_path, 0, rested | 1 << inside)
         stamina = jnp.where(new | off_path, params.stamina_level, state.stamina) - 1
 
-        # A fall ends the episode left of the farthest column, whatever has been there, or where one has been.
+        # A fall ends the episode if it is left of the farthest column, or where one has been before. So falls need
+        # not be remembered but in the farthest column and the one a step ahead of it.
         ahead = jnp.clip(column - state.max_x, 0, 1)
         here = jnp.where(off_path, 1 << (row + 1), 0)
         again = (column < state.max_x) | (state.fallen[ahead] & here != 0)
@@ -299,7 +300,6 @@ def _extend(state: EndlessState) -> EndlessState:
     Where many environments are stepped together, the loop runs as often as the one that lacks most needs it: in
     most steps not at all.
     """
-
     wanted = jnp.minimum(state.max_x // (SIZE + 1) + 2, SEGMENTS)
 
     def draw(path):
