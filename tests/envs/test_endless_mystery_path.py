@@ -143,6 +143,17 @@ def test_a_fall_ends_the_episode_at_a_place_known_or_before_the_farthest_column(
     assert len(fell) == len(falls) and [fell.tolist().index(t) for t in np.flatnonzero(terminated)][:1] == ends
 
 
+def test_a_fall_ahead_is_remembered_when_its_column_is_reached():
+    bend = np.zeros((8, 7), np.uint8)
+    bend[:4, 3], bend[3:, 2] = np.arange(1, 5), np.arange(5, 10)
+    segments = np.stack([bend.ravel(), straight(1, row=2)[0]])
+    ahead, around = [RIGHT] * 4 + [NOOP], [RIGHT] * 3 + [UP, RIGHT, DOWN]  # both to column 4, row 3
+    for actions, ends in ((ahead + around, [len(ahead + around) - 1]), (around, [])):
+        _, state, _, terminated, _, _ = play(segments, actions, **CELL)
+        assert np.asarray(state.position)[-1].tolist() == [54, 42] and state.off_path[-1]
+        assert np.flatnonzero(terminated).tolist() == ends
+
+
 def test_the_end_of_the_last_segment_truncates_and_cannot_be_reached_in_less_than_2042_steps():
     params, _, state = begin(straight(SEGMENTS), **CELL)
     state, (_, _, reward, *_) = _play(params, state, np.full(T, RIGHT))
