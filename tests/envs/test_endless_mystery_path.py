@@ -220,9 +220,9 @@ def _chains(keys, starts):
 
 @pytest.fixture(scope="module")
 def chains():
-    """(place [4096, 4, 56], first rows [4096, 4], last rows) of paths of four segments."""
-    keys = jax.random.split(jax.random.key(7), (4096, 4))
-    starts = jax.random.randint(jax.random.key(8), (4096,), 0, 7)
+    """(place [2048, 4, 56], first rows [2048, 4], last rows) of paths of four segments."""
+    keys = jax.random.split(jax.random.key(7), (2048, 4))
+    starts = jax.random.randint(jax.random.key(8), (2048,), 0, 7)
     return jax.tree.map(np.asarray, _chains(keys, starts))
 
 
