@@ -233,6 +233,7 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("MysteryPath-Grid-Easy-v0", {}, 256, 128),
     ("MysteryPath-v0", {}, 256, 128),
     ("MysteryPath-Easy-v0", {}, 256, 128),
+    ("Endless-MysteryPath-v0", {}, 256, 128),
 )
 MAX_POOL = 4096  # start states drawn before every rollout
 

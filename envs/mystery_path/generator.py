@@ -47,11 +47,13 @@ class Search(NamedTuple):
         path: bool [49].
         parent: the cell from which each cell was reached, int32 [49]; -1 for the origin and cells never reached.
         expansions: number of cells whose neighbours were looked at, int32.
+        place: of each cell on the path, 1 at the origin and one more with every step; 0 off the path; int32 [49].
     """
 
     path: jax.Array
     parent: jax.Array
     expansions: jax.Array
+    place: jax.Array
 
 
 # The search works on a grid of 7 columns of 8 cells, cell 8 x + y, whose last row is wall: then the neighbours of
@@ -141,13 +143,15 @@ def find_path(origin: jax.Array, goal: jax.Array, walls: jax.Array, noise: jax.A
     nodes = jax.lax.fori_loop(0, MAX_EXPANSIONS, expand, nodes)
 
     def go_back(walk):
-        cell, path = walk
+        cell, place = walk
         here = cells == cell
-        return jnp.sum(jnp.where(here, nodes.parent, 0), dtype=jnp.int32), path | here
+        # The places behind it move up by one.
+        return jnp.sum(jnp.where(here, nodes.parent, 0), dtype=jnp.int32), place + ((place > 0) | here)
 
-    _, path = jax.lax.while_loop(lambda walk: walk[0] >= 0, go_back, (end, jnp.zeros(_PADDED, bool)))
+    _, place = jax.lax.while_loop(lambda walk: walk[0] >= 0, go_back, (end, jnp.zeros(_PADDED, jnp.int32)))
     parent = nodes.parent - (nodes.parent + 1) // _STRIDE  # cell ids of the grid without padding; -1 stays
-    return Search(_without_padding(path), _without_padding(parent), nodes.expansions)
+    place = _without_padding(place)
+    return Search(place > 0, _without_padding(parent), nodes.expansions, place)
 
 
 def border_candidates(origin: jax.Array, goal: jax.Array, interior: jax.Array) -> jax.Array:
@@ -186,13 +190,14 @@ class Draws(NamedTuple):
     noise: jax.Array
 
 
-def draw(key: jax.Array, sides: tuple[int, ...]) -> Draws:
+def draw(key: jax.Array, sides: tuple[int, ...], start: jax.Array | None = None) -> Draws:
     """Draws ends, walls and step costs.
 
     Args:
         key: random key.
         sides: sides to draw the origin's from, each equally likely: 0 left, 1 right, 2 top, 3 bottom. The goal is
             on the opposite side.
+        start: the origin's place on its side, int32 0 to 6; drawn if left out.
     """
     # Of words of 32 bits taken modulo a small number, no outcome is likelier than another by more than 2e-9.
     words = jax.random.bits(key, (4 + len(INTERIOR) + len(BORDER) + CELLS,))
@@ -201,6 +206,7 @@ def draw(key: jax.Array, sides: tuple[int, ...]) -> Draws:
     )
     side = jnp.asarray(sides, jnp.int32)[(side[0] % len(sides)).astype(jnp.int32)]
     origin, goal = (word[0].astype(jnp.int32) % SIZE for word in (origin >> 1, goal >> 1))
+    origin = origin if start is None else start
     last = SIZE - 1
     near, far = (side % 2) * last, (1 - side % 2) * last  # coordinates of the origin's side and the goal's
     horizontal = side < 2
@@ -223,6 +229,23 @@ def layout(draws: Draws) -> Layout:
     """The layout that these draws make; deterministic."""
     found = find_path(draws.origin, draws.goal, draws.walls, draws.noise)
     return Layout(found.path, draws.origin, draws.goal)
+
+
+def segment(key: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Draws a segment of an endless path: from the left side to the right one, and one cell on, in column 7.
+
+    Args:
+        key: random key.
+        start: row of its first cell, int32.
+
+    Returns:
+        (place on the path of each cell, 1 at its first and 0 off it, uint8 [56]; row of its last cell, int32).
+    """
+    draws = draw(key, (0,), start)
+    place = find_path(draws.origin, draws.goal, draws.walls, draws.noise).place
+    end = draws.goal % SIZE
+    transition = jnp.where(np.arange(SIZE) == end, jnp.max(place) + 1, 0)
+    return jnp.concatenate([place, transition]).astype(jnp.uint8), end
 
 
 _IS_BORDER = np.isin(np.arange(CELLS), BORDER)

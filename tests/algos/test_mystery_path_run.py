@@ -34,6 +34,18 @@ def test_a_run_with_a_list_among_its_options_is_loaded_and_resumed(monkeypatch, 
     assert (path / "metrics.csv").read_text() == rows
 
 
+@pytest.mark.slow
+def test_the_endless_form_is_trained_without_a_time_limit(monkeypatch, tmp_path):
+    path = tmp_path / "run"
+    cut = SMALL.index("--core")
+    flags = SMALL[cut : SMALL.index("--env.max-steps")].split()
+    flags += ["--env.id", "Endless-MysteryPath-v0", "--total-timesteps", "64", "--run-dir", path]
+    assert run(monkeypatch, *flags) == 0
+    header = (path / "metrics.csv").read_text().partition("\n")[0].split(",")
+    assert {"episode_max_x", "eval_tiles_visited", "eval_fails"} <= set(header) and "eval_success" not in header
+    assert (path / "episode.gif").exists()
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_episodes_without_an_end_are_refused(monkeypatch, tmp_path, capsys, limit):
     flags = [*SMALL.split(), "--run-dir", tmp_path / "run", "--env.max-steps", limit]

@@ -11,6 +11,7 @@ FOLDER = Path(__file__).parents[1] / "oracle" / "mystery_path"
 SETTINGS = ("default", "easy", "variant", "edge")
 FILES = {f"MysteryPath-{grid}v0 {name}": f"mystery_path_{grid.lower().replace('-', '_')}{name}.npz"
          for grid in ("Grid-", "") for name in SETTINGS}  # fmt: skip
+ENDLESS_FILES = ("endless_mystery_path_default.npz", "endless_mystery_path_variant.npz")
 
 
 class Episode(NamedTuple):
@@ -18,7 +19,7 @@ class Episode(NamedTuple):
 
     env_id: str
     options: dict[str, Any]
-    success: int
+    success: int | None  # None: the endless form has no success
     arrays: dict[str, np.ndarray]
 
     def __getitem__(self, name: Any) -> np.ndarray:
@@ -51,5 +52,5 @@ def episodes(name: str) -> list[Episode]:
     for i, about in enumerate(meta["episodes"]):
         prefix = f"ep{i}_"
         own = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-        found.append(Episode(meta["env_id"], about["options"], about["info_success"], own))
+        found.append(Episode(meta["env_id"], about["options"], about.get("info_success"), own))
     return found

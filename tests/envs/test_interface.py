@@ -22,13 +22,16 @@ IDS = {
     "MysteryPath-Easy-v0": "max_steps",
     "MysteryPath-Grid-v0": "max_steps",
     "MysteryPath-Grid-Easy-v0": "max_steps",
+    "Endless-MysteryPath-v0": "max_steps",
 }
+# Without the bar, a last frame can be the same as a first one: the agent is always in the same column.
+MORE = {"Endless-MysteryPath-v0": {"show_stamina": True}}
 
 
 @pytest.fixture(scope="module", params=IDS)
 def made(request):
     """(environment, parameters with a short time limit, a jitted random rollout of its VectorEnv)."""
-    env, params = envs.make(request.param, **{IDS[request.param]: LIMIT})
+    env, params = envs.make(request.param, **{IDS[request.param]: LIMIT}, **MORE.get(request.param, {}))
     vec = envs.VectorEnv(env, B, pool_size=64)
     space = env.action_space(params)
 

@@ -12,7 +12,7 @@ import envs
 from envs.mystery_path import Layout
 from tests.envs import mystery_path_oracle as oracle
 
-PIXEL, PIXEL_EASY, GRID, GRID_EASY = IDS = envs.mystery_path.IDS
+PIXEL, PIXEL_EASY, GRID, GRID_EASY = IDS = envs.mystery_path.IDS[:4]
 NOOP, LEFT, RIGHT, FORWARD = range(4)  # of Grid
 FACES = {0: (0, -1), 90: (-1, 0), 180: (0, 1), 270: (1, 0)}
 BLUE, GREEN, RED = (0, 0, 255), (0, 255, 0), (255, 0, 0)
