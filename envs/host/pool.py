@@ -131,6 +131,7 @@ class Pool:
                     env=self._environment,
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # what environments print is not this program's output
+                    process_group=0,  # a terminal's Ctrl-C goes to its process group: not to workers that start
                 )
             self._workers.append((process, Connection(ours.detach())))
         path = [entry or os.getcwd() for entry in sys.path]

@@ -373,7 +373,8 @@ class Worker:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # job managers signal every process; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     connection, lifeline = Connection(int(sys.argv[1])), int(sys.argv[2])
 
     def end_with_parent() -> None:

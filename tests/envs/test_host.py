@@ -1,5 +1,6 @@
 """The bridge to environments outside JAX, with small environments: no MuJoCo, no pictures."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -508,6 +509,18 @@ def test_start_up_has_its_own_time_out(odd, monkeypatch):
     monkeypatch.setattr(host_pool, "START_UP_S", 0.6)
     with pytest.raises(WorkerError, match=r"gave no sign of life for 0.6 s"):
         Pool(f"{odd}:late", {}, 1, 0.5)
+
+
+def test_signals_that_stop_a_job_reach_workers_through_their_parent_only():
+    pool = Pool(f"{MODULE}:counter", {}, 1, 60)
+    pool.limit(50)
+    (pid,) = pool.pids
+    assert os.getpgid(pid) == pid  # not that of the terminal's job
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    group = pool.open(1, restarts=True)
+    assert group.reset(np.zeros(1, int)).shape == (1, 4)
+    pool.close()
 
 
 def test_closing_ends_the_workers():
