@@ -39,6 +39,8 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**23),
 }
 
+START_UP_S = 120.0  # imports can take long on a busy machine, and are no measure of a step
+
 
 class WorkerError(RuntimeError):
     """A worker raised, died or hung, or an action is none; the pool is closed. The first line says why."""
@@ -53,7 +55,8 @@ class Pool:
         kwargs: of the factory; picklable.
         max_workers: processes at most.
         timeout: seconds without a sign of life from a worker after which it counts as hanging: more than the
-            longest single reset or step takes, start-up and imports included.
+            longest single reset or step takes. Start-up, with imports and a first environment, has at least
+            `START_UP_S`.
         environment: variables of the workers, besides this process's own.
     """
 
@@ -67,6 +70,7 @@ class Pool:
     ):
         self._factory, self._kwargs = factory, dict(kwargs)
         self._max_workers, self._timeout = max_workers, timeout
+        self._start_up_timeout = max(timeout, START_UP_S)
         self._environment = os.environ | ENVIRONMENT | dict(environment or {})
         self._workers: list[tuple[subprocess.Popen, Connection]] = []
         self._numbers = itertools.count()
@@ -76,7 +80,9 @@ class Pool:
         self._lifeline, self._write_end = os.pipe()
         self._close = weakref.finalize(self, _shut_down, self._workers, (self._lifeline, self._write_end))
         self.max_steps = 0
-        self.spec = Spec(**self._ask(self._start(1), "describe")[0])
+        (first,) = self._start(1)
+        self._send(first, "describe")
+        self.spec = Spec(**self._receive(first, self._start_up_timeout))
 
     @property
     def pids(self) -> list[int]:
@@ -125,12 +131,14 @@ class Pool:
                     env=self._environment,
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # what environments print is not this program's output
+                    process_group=0,  # a terminal's Ctrl-C goes to its process group: not to workers that start
                 )
             self._workers.append((process, Connection(ours.detach())))
         path = [entry or os.getcwd() for entry in sys.path]
         for number in new:
             self._send(number, "configure", number, path, self._factory, self._kwargs)
-        self._gather(new)
+        for number in new:
+            self._receive(number, self._start_up_timeout)
         if new and new[0] > 0:  # the first one describes the environment; the others are told
             self._ask(new, "limit", asdict(self.spec), self.max_steps)
         return list(range(min(count, len(self._workers))))
@@ -157,18 +165,18 @@ class Pool:
 
     def _gather(self, numbers, beats: np.ndarray | None = None) -> list[Any]:
         """The answers of these workers; `beats` [workers] counts their signs of life."""
-        return [self._receive(number, beats) for number in numbers]
+        return [self._receive(number, self._timeout, beats) for number in numbers]
 
-    def _receive(self, number: int, beats: np.ndarray | None) -> Any:
+    def _receive(self, number: int, timeout: float, beats: np.ndarray | None = None) -> Any:
         process, connection = self._workers[number]
-        seen, deadline = -1, time.monotonic() + self._timeout
+        seen, deadline = -1, time.monotonic() + timeout
         try:
-            while not connection.poll(min(self._timeout, 1.0)):
+            while not connection.poll(min(timeout, 1.0)):
                 if beats is not None and beats[number] != seen:
-                    seen, deadline = beats[number], time.monotonic() + self._timeout
+                    seen, deadline = beats[number], time.monotonic() + timeout
                 elif time.monotonic() > deadline:
                     name = f"worker {number} (process {process.pid})"
-                    self.fail(f"{name} gave no sign of life for {self._timeout:g} s")
+                    self.fail(f"{name} gave no sign of life for {timeout:g} s")
             status, *answer = pickle.loads(connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             self._fail_dead(number)

@@ -112,13 +112,21 @@ class GymnasiumEnv:
         return make_spec(obs.shape, obs.dtype, *bounds, action, getattr(own, "max_episode_steps", None) or 0)
 
     def reset(self, seed: int | None):
-        return self._env.reset(seed=seed)[0]
+        return _tuple_of("reset", self._env.reset(seed=seed), "(observation, info)")[0]
 
     def step(self, action):
-        return self._env.step(action)[:4]
+        parts = "(observation, reward, terminated, truncated, info)"
+        return _tuple_of("step", self._env.step(action), parts)[:4]
 
     def close(self) -> None:
         self._env.close()
+
+
+def _tuple_of(method: str, returned: Any, parts: str) -> tuple:
+    """`returned`, unless it is that of another interface: gym before 0.26 had other tuples."""
+    if not isinstance(returned, tuple) or len(returned) != parts.count(",") + 1:
+        raise TypeError(f"{method} returned no {parts}, as gymnasium's environments do")
+    return returned
 
 
 class DmEnv:
@@ -203,6 +211,14 @@ def as_specified(obs: Any, spec: Spec) -> np.ndarray:
     if obs.dtype.kind == "f" and spec.obs_dtype == "uint8":
         raise TypeError(f"observation of {obs.dtype}: must be uint8, as the environment says")
     return obs
+
+
+def as_number(reward: Any) -> float:
+    """A reward as a float; shared memory would take None for NaN. Raises TypeError if it is no number."""
+    try:
+        return float(reward)
+    except (TypeError, ValueError):
+        raise TypeError(f"reward {reward!r}: must be a number") from None
 
 
 @dataclass
@@ -298,18 +314,20 @@ class Worker:
         env = self._factory(**self._kwargs)
         if hasattr(env, "observation_spec"):
             return DmEnv(env, lambda seed: self._factory(**self._kwargs, seed=seed))
+        if not hasattr(env, "observation_space"):
+            raise TypeError(f"the function returned {env!r}: must be a gymnasium or dm_env environment")
         return GymnasiumEnv(env)
 
     def reset_env(self, env: GymnasiumEnv | DmEnv, seed: int | None) -> np.ndarray:
         """The first observation of an episode; without a seed, the environment's generators draw on."""
         return as_specified(env.reset(seed), self._spec)
 
-    def step_env(self, env: GymnasiumEnv | DmEnv, action: np.ndarray) -> tuple[np.ndarray, Any, Any, Any]:
+    def step_env(self, env: GymnasiumEnv | DmEnv, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """(observation, reward, terminated, truncated) of an action from shared memory."""
         spec = self._spec
         action = int(action) + spec.first_action if spec.num_actions else np.array(action)
-        obs, *rest = env.step(action)
-        return as_specified(obs, spec), *rest
+        obs, reward, terminated, truncated = env.step(action)
+        return as_specified(obs, spec), as_number(reward), bool(terminated), bool(truncated)
 
     def open(self, group: int, indices: list[int], restarts: bool, num_envs: int, num_workers: int) -> None:
         descriptor = reduction.recv_handle(self._connection)
@@ -355,7 +373,8 @@ class Worker:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # job managers signal every process; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     connection, lifeline = Connection(int(sys.argv[1])), int(sys.argv[2])
 
     def end_with_parent() -> None:

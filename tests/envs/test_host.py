@@ -1,5 +1,6 @@
 """The bridge to environments outside JAX, with small environments: no MuJoCo, no pictures."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from gymnax.environments import spaces
 
 import envs
 from algos.harness import RunError, loop
+from envs.host import pool as host_pool
 from envs.host.environment import HostEnvironment
 from envs.host.pool import Pool, WorkerError
 from tests.envs.host_environments import LIMIT
@@ -38,6 +40,7 @@ def counter():
 
 
 ODD = """
+import time
 import gymnasium
 import numpy as np
 from tests.envs.host_environments import Counter
@@ -52,6 +55,32 @@ class Odd(Counter):
     def _observation(self):
         return self._obs[:1] if self._steps == self._small_at else self._obs
 
+class OldStep(Odd):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated or truncated, {"TimeLimit.truncated": truncated}
+
+class OldReset(Odd):
+    def reset(self, *, seed=None):
+        return super().reset(seed=seed)[0]
+
+class Unpaid(Odd):
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, None, *rest
+
+def old_step():
+    return OldStep(np.zeros(2))
+
+def old_reset():
+    return OldReset(np.zeros(2))
+
+def unpaid():
+    return Unpaid(np.zeros(2))
+
+def no_environment():
+    return None
+
 def buttons():
     return Odd(np.zeros(2), actions=gymnasium.spaces.MultiBinary(3))
 
@@ -63,6 +92,10 @@ def shrinks():
 
 def dark():
     return Odd(np.full(2, 0.5), np.uint8)
+
+def late():
+    time.sleep(1)
+    return Odd(np.zeros(2))
 
 def prints():
     print("hello from the environment")
@@ -329,6 +362,10 @@ def test_pictures_are_what_the_agent_saw():
         ("host/ODD:buttons", {}, r"worker 0 raised TypeError: actions of MultiBinary\(3\): must be Discrete"),
         ("host/ODD:short", {}, r"worker 0 raised ValueError: observation of shape \(1,\): must be \(2,\)"),
         ("host/ODD:dark", {}, "worker 0 raised TypeError: observation of float64: must be uint8"),
+        ("host/ODD:old_step", {}, r"worker 0 raised TypeError: step returned no \(observation, reward, term"),
+        ("host/ODD:old_reset", {}, r"worker 0 raised TypeError: reset returned no \(observation, info\), as"),
+        ("host/ODD:unpaid", {}, "worker 0 raised TypeError: reward None: must be a number"),
+        ("host/ODD:no_environment", {}, "worker 0 raised TypeError: the function returned None: must be a"),
     ],
 )
 def test_what_cannot_be_made_is_one_line(env_id, options, message, odd):
@@ -389,7 +426,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_a_worker_ends_the_program_with_its_reason(fault):
     reason, source_line = FAULTS[fault]
-    env, params = make(fault, timeout_s=1.0)
+    env, params = make(fault, timeout_s=1.0 if fault == "hangs" else 60.0)
     run = jax.jit(rollout(env, params))
     begin = time.monotonic()
     with pytest.raises(jax.errors.JaxRuntimeError, match=reason) as error:
@@ -456,12 +493,33 @@ def test_a_worker_that_dies_before_it_gets_the_memory_is_named(monkeypatch):
 
 
 def test_a_slow_group_is_no_hanging_one():
-    """The time-out is of a single environment: 12 steps of 0.1 s in one worker take longer than 0.6 s."""
-    pool = Pool(f"{MODULE}:slow", {}, 1, 0.6)
+    """The time-out is of a single environment: 30 steps of 0.1 s in one worker take longer than 2 s."""
+    pool = Pool(f"{MODULE}:slow", {}, 1, 2.0)
     pool.limit(50)
-    group = pool.open(12, restarts=True)
-    group.reset(np.arange(12))
-    assert group.step(np.zeros(12, np.int32))[2].shape == (12,)
+    group = pool.open(30, restarts=True)
+    group.reset(np.arange(30))
+    assert group.step(np.zeros(30, np.int32))[2].shape == (30,)
+    pool.close()
+
+
+def test_start_up_has_its_own_time_out(odd, monkeypatch):
+    """The first environment takes longer to be made than a step may."""
+    pool = Pool(f"{odd}:late", {}, 1, 0.5)
+    pool.close()
+    monkeypatch.setattr(host_pool, "START_UP_S", 0.6)
+    with pytest.raises(WorkerError, match=r"gave no sign of life for 0.6 s"):
+        Pool(f"{odd}:late", {}, 1, 0.5)
+
+
+def test_signals_that_stop_a_job_reach_workers_through_their_parent_only():
+    pool = Pool(f"{MODULE}:counter", {}, 1, 60)
+    pool.limit(50)
+    (pid,) = pool.pids
+    assert os.getpgid(pid) == pid  # not that of the terminal's job
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    group = pool.open(1, restarts=True)
+    assert group.reset(np.zeros(1, int)).shape == (1, 4)
     pool.close()
 
 
