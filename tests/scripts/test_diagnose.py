@@ -277,6 +277,23 @@ def test_interventions_do_to_the_carry_what_they_say():
     assert (np.asarray(exchanged) != carry[3]).any()
 
 
+def test_the_probe_is_scored_on_running_episodes_to_which_it_was_not_fitted(monkeypatch):
+    number = np.arange(40, dtype=np.float32)[:, None]  # of the episode
+    running, cue = np.arange(40) % 4 > 0, np.arange(40) % 2
+    played = diagnose.Played({}, number, running, cue, np.zeros((40, 1)))
+    given = []
+
+    def ridge(inputs, targets, new_inputs):
+        given.extend([inputs, new_inputs])
+        return np.eye(2)[cue[new_inputs[:, 0].astype(int)]], targets.mean(0)
+
+    monkeypatch.setattr(diagnose, "ridge", ridge)
+    (point,) = diagnose._probe(lambda until: played, played, np.array([1]))["points"]
+    fit, test = ({*each[:, 0].astype(int).tolist()} for each in given)
+    assert not fit & test and fit | test == {*np.flatnonzero(running).tolist()} and len(fit) == len(test)
+    assert point["score"] == 1 and point["episodes"] == running.sum()
+
+
 def test_ridge_finds_a_line_among_more_inputs_than_examples_and_nothing_in_noise():
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(200, 400)) @ np.diag(np.logspace(0, 3, 400))
