@@ -6,6 +6,7 @@
     python scripts/benchmark.py environments                       # alone, with random actions
     python scripts/benchmark.py recurrence                         # against its plain form
     python scripts/benchmark.py cores                              # acting, learning and memory, paper's sizes
+    python scripts/benchmark.py exported                           # a policy's file called from Python, same sizes
     python scripts/benchmark.py ppo                                # the same trainer with three cores
     python scripts/benchmark.py scaling                            # 1, 4, 16 and 64 seeds, T-Maze and Brax
     python scripts/benchmark.py scaling --seeds 1 4
@@ -26,8 +27,10 @@ import platform
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,11 +40,11 @@ import numpy as np
 import envs
 import networks
 from algos import a2c_arelit, harness, ppo_arelit, ppo_arelit_continuous
-from algos.harness import devices, loop, memory, restore
+from algos.harness import LoadedRun, devices, loop, memory, restore
 from envs import memory_maze
 from envs.host import Pool
 from networks import arelit
-from scripts import plain_forms
+from scripts import export, plain_forms
 
 Results = dict[str, Any]
 ALGOS = {"a2c_arelit": a2c_arelit, "ppo_arelit": ppo_arelit, "ppo_arelit_continuous": ppo_arelit_continuous}
@@ -510,6 +513,24 @@ def one_layer_count(n_layers: int) -> float:
     return compile_timed(jax.grad(lambda params: core.apply(params, carry, inputs, resets)[1].sum()), params)[1]
 
 
+def exported() -> Results:
+    """One call from Python of policies as scripts/export.py writes them, A2C's for the T-Maze with each core.
+
+    Encoder, actor and the dispatch of the call are in it; parameters are untrained, which costs the same.
+    """
+    results: Results = {}
+    for name, core in PAPER_SIZES.items():
+        config = a2c_arelit.Config(core=core)
+        built = a2c_arelit.make_train(config)
+        state = jax.jit(jax.vmap(built.init))(devices.seed_keys(config.seed, 1))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "policy.zip"
+            export.write(LoadedRun("a2c_arelit", config, built, state, update=0), path, None, True)
+            calls = {f"B={batch}": 1e3 * export.latency(path, batch) for batch in BATCHES}
+            results[name] = {"file_kb": path.stat().st_size / 1e3, "call_ms": calls}
+    return results
+
+
 def ppo() -> Results:
     """The same PPO run (16 environments x 128 steps, 4 epochs, 8 minibatches) with three cores."""
     sizes = {"arelit": PAPER_SIZES["arelit"], "gtrxl-128": PAPER_SIZES["gtrxl-128"]}
@@ -608,6 +629,7 @@ PARTS = {
     "environments": environments,
     "recurrence": recurrence,
     "cores": cores,
+    "exported": exported,
     "ppo": ppo,
     "scaling": scaling,
     "bridge": bridge,

@@ -548,7 +548,10 @@ def _text(values: dict) -> str:
 
 def main() -> None:
     parser = OneLineParser(
-        prog="scripts/diagnose.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/diagnose.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("run_dir", help="run directory of a trainer")
     parser.add_argument("--seed", type=int, help="which of the run's seeds (default: its first)")

@@ -106,7 +106,7 @@ def _table(result: dict, name: str) -> list[str]:
 
 
 def main() -> None:
-    parser = OneLineParser(prog="scripts/evaluate.py", description=__doc__.split("\n", 1)[0])
+    parser = OneLineParser(prog="scripts/evaluate.py", description=__doc__.split("\n", 1)[0], allow_abbrev=False)
     parser.add_argument("run_dir", help="run directory of a trainer")
     parser.add_argument("--episodes", type=int, default=100, help="for each seed (default: 100)")
     parser.add_argument(
@@ -119,8 +119,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     with Interrupts(), exit_codes():
         args = parser.parse_args()
-        if args.episodes < 1:
-            raise BadInput(f"episodes={args.episodes}: must be at least 1")
+        if not 1 <= args.episodes <= 2**20:
+            raise BadInput(f"episodes={args.episodes}: must be from 1 to 2^20")
         if not 0 <= args.seed < 2**31:
             raise BadInput(f"seed={args.seed}: must be from 0 to 2^31 - 1")
         result = evaluate(args.run_dir, args.episodes, args.deterministic, args.seed)

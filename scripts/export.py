@@ -9,7 +9,7 @@ frozen normalisation statistics are inside; observations are raw, actions are wh
     start         (reset [B] bool) -> carry, the empty memory of B environments; the values of reset do not matter
     act           (carry, obs [B, ...], reset [B] bool) -> (carry, actions [B, ...]), the mode of the policy
                   with --no-deterministic it takes a fourth argument, the data of a key (uint32 [2]), and draws
-    policy.json   what it is and what it takes: environment, core, shapes, bounds, update, commit
+    policy.json   what it is and what it takes: environment, core, shapes, bounds, steps of training
 
 A carry is a tuple of arrays; reset is true where the observation starts an episode. Lowered for CPU and CUDA.
 """
@@ -104,7 +104,11 @@ def export(run_dir: str | Path, output: Path, seed: int | None, deterministic: b
         BadInput: no run that can be loaded, or it has no such seed.
         RunError: the file cannot be written.
     """
-    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
+    return write(load_run(run_dir, lambda line: print(line, file=sys.stderr)), output, seed, deterministic)
+
+
+def write(loaded: LoadedRun, output: Path, seed: int | None, deterministic: bool) -> dict[str, Any]:
+    """`export` of a run that is loaded already."""
     seed, state = loaded.of_seed(seed)
     start, act = functions(loaded.trainer, state, deterministic)
     description = describe(loaded, seed, deterministic)

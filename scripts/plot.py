@@ -15,6 +15,8 @@ seeds have values; what is left out is said. The format of a picture follows its
 """
 
 import argparse
+import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +41,7 @@ SHORT = {"core": "core.name", "environment": "env.id", "env": "env.id"}
 NO_SETTING = ("seed", "num_seeds", "total_timesteps", "eval_episodes", "run_dir", "resume", "wandb")
 RESAMPLES = 2000
 MAX_POINTS = 200
+LEGEND_WIDTH = 76  # characters
 
 
 class Run(NamedTuple):
@@ -205,11 +208,12 @@ def draw(paths: Sequence[Path], outputs: Path | Sequence[Path], column: str, by:
     runs = [load(path, column) for path in paths]
     for field in by:
         check_field(runs, field, "by")
-    if against:
+    if against is not None:
         runs = runs_with(runs, against)
-    # Fonts that journals take in PDF; the same bytes in SVG for the same runs.
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}
-    with matplotlib.rc_context(style | {"svg.hashsalt": "plot"}):
+    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    # Fonts that journals take in PDF; the same bytes in SVG for the same runs; a $ in a path is a letter.
+    style |= {"pdf.fonttype": 42, "svg.hashsalt": "plot", "text.parse_math": False}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(5.5, 3.4), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
@@ -232,7 +236,9 @@ def draw(paths: Sequence[Path], outputs: Path | Sequence[Path], column: str, by:
             axes.set_ylim(-0.03, 1.03)
         axes.grid(alpha=0.25, linewidth=0.5)
         columns = max(1, 100 // (max(map(len, groups)) + 20))
-        figure.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+        handles, labels = axes.get_legend_handles_labels()
+        labels = [textwrap.fill(label, LEGEND_WIDTH) for label in labels]  # paths may be longer than the page
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
         for output in [outputs] if isinstance(outputs, Path) else outputs:
             metadata = {"Date": None} if output.suffix == ".svg" else None
             with writing(output):
@@ -287,8 +293,9 @@ def runs_with(runs: Sequence[Run], field: str) -> list[Run]:
         value = setting(run.config, field)
         if value is None:
             print(f"{run.path}: has no {field}, left out")
-        elif type(value) not in (int, float):
-            raise harness.BadInput(f"against={field!r}: is {value!r} in {str(run.path)!r}; must be a number")
+        elif type(value) not in (int, float) or not math.isfinite(value):
+            found = f"is {value!r} in {str(run.path)!r}"
+            raise harness.BadInput(f"against={field!r}: {found}; must be a finite number")
         else:
             kept.append(run)
     return kept

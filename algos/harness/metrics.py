@@ -143,7 +143,9 @@ def _row(path: Path, header: Sequence[str], number: int, line: str) -> Row:
         row = {name: float(cell) if cell else None for name, cell in cells}
     except ValueError as error:
         raise BadInput(f"{path}: line {number}: is no row of these columns: {one_line(error)[:200]}") from error
-    for name in IDENTITY:
-        if name in row and (row[name] is None or not math.isfinite(row[name])):
-            raise BadInput(f"{path}: line {number}: {name} must be a number")
+    for name, value in row.items():
+        if name in IDENTITY and (value is None or not value.is_integer()):
+            raise BadInput(f"{path}: line {number}: {name} must be a whole number")
+        if value is not None and not math.isfinite(value):
+            raise BadInput(f"{path}: line {number}: {name}={value}: must be a finite number, or empty")
     return row

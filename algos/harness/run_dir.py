@@ -125,6 +125,9 @@ def read_config(path: Path, field: str) -> dict[str, Any]:
         entry = values.get(name)
         if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
             raise BadInput(f"{place}: {CONFIG} is no run's configuration: it lacks {name}.{key}")
+    for each in [values, *(values[name] for name in NAME_KEYS)]:
+        if others := [key for key in each if not isinstance(key, str)]:
+            raise BadInput(f"{place}: {CONFIG} is no run's configuration: {others[0]!r} is no name of a field")
     return values
 
 
@@ -176,7 +179,7 @@ def _typed(kind: Any, name: str, value: Any) -> Any:
             return tuple(_typed(args[0], name, each) for each in value)
     elif origin is dict:
         if isinstance(value, dict):
-            return {_typed(str, f"key of {name}", k): _option(f"{name}.{k}", each) for k, each in value.items()}
+            return {key: _option(f"{name}.{key}", each) for key, each in value.items()}
     elif kind is float and type(value) is int:
         return float(value)
     elif type(value) is kind:

@@ -182,10 +182,10 @@ def test_resuming_with_another_configuration_names_the_field(held, flags, words)
         (lambda stored: stored | {"env": None}, ["env.id"]),
         (lambda stored: stored | {"env": {"backend": "spring"}}, ["env.id"]),
         (lambda stored: stored | {"core": {"name": 3}}, ["core.name"]),
-        (lambda stored: stored | {"env": stored["env"] | {5: 1}}, ["key of env=5"]),
+        (lambda stored: stored | {"env": stored["env"] | {5: 1}}, ["config.yaml", "5 is no name"]),
         (lambda stored: stored | {"env": stored["env"] | {"noise": None}}, ["env.noise=None"]),
         (lambda stored: stored | {"learning_rate": 10**400}, ["too large"]),
-        (lambda stored: stored | {1: 2}, ["1=2"]),
+        (lambda stored: stored | {1: 2}, ["1 is no name"]),
         (lambda stored: ["no", "mapping"], ["algo"]),
     ],
 )

@@ -73,6 +73,10 @@ def test_rows_after_the_checkpoint_and_a_line_that_was_cut_off_are_removed(tmp_p
         (b"seed,update,loss\n0,1,0.5\n0,2\n", "line 3"),
         (b"seed,update,loss\n0,x,0.5\n", "line 2"),
         (b"seed,update,loss\n0,,0.5\n", "line 2: update"),
+        (b"seed,update,loss\n0.5,1,0.5\n", "line 2: seed must be a whole number"),
+        (b"seed,update,loss\n0,inf,0.5\n", "line 2: update must be a whole number"),
+        (b"seed,update,loss\n0,1,nan\n", "line 2: loss=nan: must be a finite number, or empty"),
+        (b"seed,update,loss\n0,1,0.5\n0,2,-inf\n", "line 3: loss=-inf"),
         (b"seed,update,loss\n0,1,\xff\n", "line 2.*UTF-8"),
     ],
 )

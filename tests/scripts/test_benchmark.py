@@ -1,5 +1,7 @@
 """The part of the benchmark that other parts of the project quote."""
 
+import jax
+import numpy as np
 import pytest
 
 from algos import a2c_arelit
@@ -18,3 +20,23 @@ def test_scaling_reports_rate_and_memory_of_every_number_of_seeds():
     assert two["efficiency"] == two["times one seed"] / 2
     # The state and the rollout of two seeds, against those of one.
     assert 1.5 * one["update_memory_mb"] < two["update_memory_mb"] < 3 * one["update_memory_mb"]
+
+
+def test_policies_are_timed_from_their_files_and_hold_the_core_they_are_named_after(monkeypatch):
+    sizes = {"gru": {"name": "gru", "n_layers": 1, "d_model": 8}, "none": {"name": "feedforward", "d_model": 8}}
+    monkeypatch.setattr(benchmark, "PAPER_SIZES", sizes)
+    seen = []
+
+    def latency(path, batch):
+        start, _, description = benchmark.export.load(path)
+        seen.append((description["core"]["name"], batch))
+        assert [leaf.shape for leaf in jax.tree.leaves(start(np.ones(batch, bool)))] == (
+            [(batch, 8)] if description["core"]["name"] == "gru" else []
+        )
+        return batch / 1000
+
+    monkeypatch.setattr(benchmark.export, "latency", latency)
+    results = benchmark.exported()
+    assert seen == [(core, batch) for core in ("gru", "feedforward") for batch in (1, 16, 256)]
+    assert results["gru"]["call_ms"] == {"B=1": 1, "B=16": 16, "B=256": 256}
+    assert results["gru"]["file_kb"] > results["none"]["file_kb"] > 0

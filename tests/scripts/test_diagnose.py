@@ -213,6 +213,55 @@ def test_gradients_are_those_of_the_log_odds_or_of_every_entry_of_the_mean(discr
     np.testing.assert_allclose(halves, norms, rtol=1e-5)  # with respect to what the policy sees
 
 
+def played_to(trainer, state, key, episodes, num_steps):
+    """Observations [T, B, ...] of the episodes that make_gradient plays with this key."""
+    reset_envs, step_envs = diagnose.batched(trainer.env, trainer.env_params, episodes)
+    reset_key, key = jax.random.split(key)
+    obs, env_state = reset_envs(reset_key)
+    carry, seen = trainer.initial_carry(episodes), []
+    for t in range(num_steps):
+        seen.append(obs)
+        key, action_key, env_key = jax.random.split(key, 3)
+        carry, action, _ = trainer.act(state, carry, obs, jnp.full(episodes, t == 0), action_key, True)
+        obs, env_state, *_ = step_envs(env_key, env_state, action)
+    return np.stack(seen)
+
+
+@pytest.mark.parametrize("run_dir", [AGENT, "continuous"])
+def test_gradients_are_finite_differences_of_acting_step_by_step(run_dir, request):
+    loaded = load_run(request.getfixturevalue(run_dir) if run_dir == "continuous" else run_dir)
+    trainer, (_, state) = loaded.trainer, loaded.of_seed(None)
+    episodes, num_steps, key = 2, 4, jax.random.key(7)
+    norms, reach = diagnose.make_gradient(trainer, episodes, num_steps, 1.0)(state, key)
+    assert reach.all()
+    obs = played_to(trainer, state, key, episodes, num_steps)
+
+    @jax.jit
+    def last(obs):  # the logits or the mean at T of one episode's observations [T, ...]
+        carry = trainer.initial_carry(1)
+        for t in range(num_steps):
+            before, first = carry, jnp.array([t == 0])
+            carry = trainer.act(state, before, obs[t][None], first, jax.random.key(0), True)[0]
+        distribution = trainer.forward(state, before, obs[-1:, None], first[None])[1]
+        return (distribution.logits if hasattr(distribution, "logits") else distribution.mode())[0, 0]
+
+    def entries(outputs, chosen):  # of the action: its log-odds, or the mean itself
+        if run_dir == "continuous":
+            return outputs
+        weights = np.exp(outputs - outputs.max(-1, keepdims=True))
+        return np.log(weights[..., chosen] / (weights.sum(-1) - weights[..., chosen]))[..., None]
+
+    step = 1e-2
+    for episode in range(episodes):
+        alone = obs[:, episode]
+        directions = step * np.eye(alone.size, dtype=np.float32).reshape(-1, *alone.shape)
+        chosen = int(last(alone).argmax())
+        both = (np.asarray(jax.vmap(last)(alone + d), float) for d in (directions, -directions))
+        up, down = (entries(outputs, chosen) for outputs in both)
+        jacobian = ((up - down) / (2 * step)).reshape(num_steps, -1)  # [T, observation x entries]
+        np.testing.assert_allclose(norms[:, episode], np.linalg.norm(jacobian, axis=1), rtol=0.03, atol=3e-3)
+
+
 def test_interventions_do_to_the_carry_what_they_say():
     trainer = Leaky(True)
     play = diagnose.make_play(trainer, 8, None)
@@ -226,6 +275,23 @@ def test_interventions_do_to_the_carry_what_they_say():
     exchanged = play(0, key, kind=diagnose.EXCHANGED, at=2, donor=donor, until=3).carry
     np.testing.assert_allclose(exchanged, carry[2][donor] / 2 + seen, rtol=1e-5, atol=1e-6)
     assert (np.asarray(exchanged) != carry[3]).any()
+
+
+def test_the_probe_is_scored_on_running_episodes_to_which_it_was_not_fitted(monkeypatch):
+    number = np.arange(40, dtype=np.float32)[:, None]  # of the episode
+    running, cue = np.arange(40) % 4 > 0, np.arange(40) % 2
+    played = diagnose.Played({}, number, running, cue, np.zeros((40, 1)))
+    given = []
+
+    def ridge(inputs, targets, new_inputs):
+        given.extend([inputs, new_inputs])
+        return np.eye(2)[cue[new_inputs[:, 0].astype(int)]], targets.mean(0)
+
+    monkeypatch.setattr(diagnose, "ridge", ridge)
+    (point,) = diagnose._probe(lambda until: played, played, np.array([1]))["points"]
+    fit, test = ({*each[:, 0].astype(int).tolist()} for each in given)
+    assert not fit & test and fit | test == {*np.flatnonzero(running).tolist()} and len(fit) == len(test)
+    assert point["score"] == 1 and point["episodes"] == running.sum()
 
 
 def test_ridge_finds_a_line_among_more_inputs_than_examples_and_nothing_in_noise():
@@ -252,6 +318,8 @@ def test_ridge_finds_a_line_among_more_inputs_than_examples_and_nothing_in_noise
         (["nowhere"], ["run_dir='nowhere'"]),
         ([AGENT, "--seed", "1"], ["seed=1", "from 0 to 0"]),
         ([AGENT, "--episodes", "2"], ["episodes=2", "from 16"]),
+        ([AGENT, "--episodes", "65537"], ["episodes=65537", "to 2^16"]),
+        ([AGENT, "--epis", "16"], ["--epis"]),
         ([AGENT, "--output", "a.svg"], ["output='a.svg'", ".png"]),
         ([AGENT, "--output", "nowhere/a.png"], ["output='nowhere/a.png'"]),
         ([], ["run_dir"]),

@@ -98,7 +98,9 @@ def test_the_table_has_a_line_a_seed_and_one_over_all(main, trained):
     [
         (["nowhere"], ["run_dir='nowhere'", "config.yaml"]),
         ([], ["run_dir"]),
-        (["RUN", "--episodes", "0"], ["episodes=0", "at least 1"]),
+        (["RUN", "--episodes", "0"], ["episodes=0", "from 1 to 2^20"]),
+        (["RUN", "--episodes", "1048577"], ["episodes=1048577", "from 1 to 2^20"]),
+        (["RUN", "--determin"], ["--determin"]),
         (["RUN", "--episodes", "many"], ["--episodes", "'many'"]),
         (["RUN", "--seed", "-1"], ["seed=-1"]),
         (["RUN", "--surprise"], ["--surprise"]),
