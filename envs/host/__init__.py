@@ -63,8 +63,9 @@ def connect(
     """
     if not sys.platform.startswith("linux"):
         raise ValueError(f"env.id={env_id!r}: environments outside JAX need Linux")
-    for name, value in (("max_steps_in_episode", max_steps_in_episode), ("workers", workers)):
-        check_positive(f"env.{name}", value or 1)
+    check_positive("env.max_steps_in_episode", max_steps_in_episode or 1)
+    if workers < 0:
+        raise ValueError(f"env.workers={workers}: must be at least 0")
     if timeout_s <= 0:
         raise ValueError(f"env.timeout_s={timeout_s}: must be greater than 0")
     pool = Pool(factory, kwargs, workers or default_workers(), timeout_s, environment)

@@ -30,7 +30,11 @@ IDS = tuple(f"MemoryMaze-{size}-v0" for size in SIZES)
 PINS = {"memory-maze": "1.0.3", "dm_control": "1.0.50", "labmaze": "1.0.6"}
 PINS |= {"mujoco": "3.17.0", "mujoco-mjx": "3.17.0"}
 INSTALL = "pip install -c constraints.txt -e '.[memory-maze]'"
-OPENGL = "apt-get install -y --no-install-recommends libegl1 libgl1"
+# What draws without a display, by the value of MUJOCO_GL, and what installs it.
+COMMANDS = {
+    "egl": "apt-get install -y --no-install-recommends libegl1 libgl1",
+    "osmesa": "apt-get install -y --no-install-recommends libosmesa6",
+}
 
 
 def options(env_id: str) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def factory(name: str) -> tuple[str, dict[str, str]]:
         "MUJOCO_GL": gl,
         "LP_NUM_THREADS": "0",  # of Mesa's software rendering: the worker's own thread draws
     }
-    if gl in ("egl", "osmesa"):
+    if gl in COMMANDS:
         environment["PYOPENGL_PLATFORM"] = gl
     return f"{Path(__file__).with_name('fast.py').resolve()}:{name}", environment
 
@@ -91,8 +95,10 @@ def _mend(env_id: str, gl: str, error: str) -> str:
     text = f"env.id={env_id!r}: {first}"
     # Where the traceback ends, or which library PyOpenGL and mujoco's loader miss.
     if any(word in error for word in ("OpenGL", "EGL", "OSMesa", "GLContext", "glfw", "MjrContext")):
-        package = "apt-get install -y --no-install-recommends libosmesa6" if gl == "osmesa" else OPENGL
-        return f"{text}; MUJOCO_GL={gl} finds no OpenGL; to install it: {package}"
+        text += f"; MUJOCO_GL={gl} finds no OpenGL"
+        if gl not in COMMANDS:
+            return f"{text}; to draw without a display: unset MUJOCO_GL"
+        return f"{text}; to install it: {COMMANDS[gl]}"
     if any(word in error for word in ("ModuleNotFoundError", "ImportError")):
         return f"{text}; to install what is missing: {INSTALL}"
     return text

@@ -394,7 +394,7 @@ def test_what_an_environment_prints_goes_to_stderr(odd, capfd):
     [
         ({"max_steps_in_episode": 0}, r"env.max_steps_in_episode=0: must be at least 1, for .* no time limit"),
         ({"max_steps_in_episode": -1}, "env.max_steps_in_episode=-1: must be at least 1"),
-        ({"workers": -1}, "env.workers=-1: must be at least 1"),
+        ({"workers": -1}, "env.workers=-1: must be at least 0"),
         ({"timeout_s": 0.0}, "env.timeout_s=0.0: must be greater than 0"),
     ],
 )

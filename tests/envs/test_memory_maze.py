@@ -80,6 +80,7 @@ def test_a_wrong_pair_of_mujoco_is_one_line(package, monkeypatch):
         ("egl", "ImportError: Unable to load EGL library", "install -y --no-install-recommends libegl1 libgl1$"),
         ("egl", "FatalError: an OpenGL platform library has not been loaded", "libegl1 libgl1$"),
         ("osmesa", "AttributeError: 'NoneType'\n  File mujoco/osmesa/__init__.py: OSMesa", "libosmesa6$"),
+        ("glfw", "FatalError: gladLoadGL error; GLContext", "=glfw finds no OpenGL; .*: unset MUJOCO_GL$"),
         ("egl", "ModuleNotFoundError: No module named 'lxml'", r"pip install .*\[memory-maze\]'$"),
     ],
 )
