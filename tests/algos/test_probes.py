@@ -12,8 +12,8 @@ pytestmark = pytest.mark.slow
 
 CORES = {
     "arelit": dict(n_layers=1, d_model=32, d_head=8, d_ffc=32, n_heads=2, eta=2, r=2),
-    # A head whose nu relus are all off for what is seen at the end reads nothing, for ever: with nu 2 and two heads
-    # that is one seed in sixteen.
+    # A head whose nu relus are all off for what is seen at the end reads nothing, for ever: with nu 2 and two
+    # heads that is one seed in sixteen.
     "relit": dict(n_layers=1, d_model=32, d_head=8, d_ffc=32, n_heads=4, nu=4),
     "gtrxl": dict(n_layers=1, d_model=32, d_head=8, n_heads=2, memory_len=8),
     "lstm": dict(n_layers=1, d_model=32),
