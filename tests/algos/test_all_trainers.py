@@ -8,6 +8,7 @@ import pytest
 from networks.normalization import RunningStatistics
 from tests.algos.toy import next_observation
 from tests.algos.trainers import (
+    CASES,
     cases,
     cases_and_cores,
     compiled,
@@ -83,7 +84,7 @@ def test_the_final_observation_is_valued_through_the_memory(case, core):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@cases()
+@cases(*CASES)
 def test_the_environment_receives_the_stored_action(case):
     """The reward of this toy is the action: as stored, a continuous one clipped to [-1, 1]."""
     built = on_toy(case, **ACTIONS)
@@ -211,7 +212,7 @@ def test_the_learning_rate_falls_to_zero_over_the_run(case):
     np.testing.assert_allclose(metrics["learning_rate"], [0.3, 0.2, 0.1], rtol=1e-6)
 
 
-@cases()
+@cases(*CASES)
 def test_the_entropy_bonus_is_subtracted_from_the_loss(case):
     """Without advantages and values the loss is -ent_coef * entropy, so that descent raises the entropy."""
     built = on_toy(case, ent_coef=0.25, vf_coef=0.0)
@@ -236,7 +237,7 @@ def test_the_entropy_bonus_is_subtracted_from_the_loss(case):
     np.testing.assert_allclose(bias, -0.25 * slope[1], atol=1e-6)
 
 
-@cases()
+@cases(*CASES)
 def test_one_dimensional_actions_and_one_environment(case):
     config = small_config(case.module, env={"id": case.env_id}, num_envs=1, total_timesteps=32)
     built = compiled(case.module.make_train(config))
@@ -249,7 +250,7 @@ def test_one_dimensional_actions_and_one_environment(case):
     assert action.shape == ((1,) if case.num_actions else (1, 1)) and value.shape == (1,)
 
 
-@cases("ppo_continuous", "ppo_discrete", "a2c_discrete")
+@cases("ppo_continuous", "ppo_discrete", "a2c_discrete", slow=["ppo_discrete"])
 def test_vmapped_training_equals_single_runs(case):
     built = on_toy(case, core="arelit", max_steps=5, total_timesteps=64)
     keys = jax.vmap(jax.random.key)(jnp.arange(3))

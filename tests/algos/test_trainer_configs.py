@@ -81,11 +81,13 @@ BASE = {}  # text of the unchanged programs
 
 
 def of_module():
-    """(case, field) for every field of every Config that a trainer reads."""
+    """(case, field) for every field that a trainer reads; of what both forms of PPO have, one is slow."""
     for name in ("ppo_continuous", "ppo_discrete", "a2c_discrete"):
         for field in CASES[name].field_names:
             if field not in RUN_FIELDS:
-                yield pytest.param(CASES[name], field, id=f"{name}-{field}")
+                again = name == "ppo_discrete" and field in CASES["ppo_continuous"].field_names
+                marks = pytest.mark.slow if again else ()
+                yield pytest.param(CASES[name], field, id=f"{name}-{field}", marks=marks)
 
 
 @pytest.mark.parametrize(("case", "name"), of_module())

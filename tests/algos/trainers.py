@@ -4,6 +4,7 @@ What a case builds is cached for the file that asks for it: most of the time of 
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -50,20 +51,28 @@ CASES = {
 MODULES = {module.__name__.split(".")[-1]: module for module in (ppo_arelit_continuous, ppo_arelit, a2c_arelit)}
 
 
-def cases(*names: str):
-    """Parametrise a test over these cases; none given: over all."""
-    names = names or tuple(CASES)
-    return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
+def cases(*names: str, slow: Sequence[str] = ()):
+    """Parametrise a test over these cases, those of `slow` in the slow tests only.
+
+    None given: over all, for what does not depend on the kind of actions; PPO and A2C each with one kind in every
+    test run.
+    """
+    if not names:
+        names, slow = tuple(CASES), ("ppo_discrete", "a2c_continuous")
+    marks = {name: pytest.mark.slow if name in slow else () for name in names}
+    return pytest.mark.parametrize("case", [pytest.param(CASES[n], id=n, marks=marks[n]) for n in names])
 
 
 def cases_and_cores(*names: str):
-    """Parametrise a test over these cases: the first with every core, the others with one of each kind of memory.
+    """Parametrise a test over these cases: the first with every core, the others with one of each kind of memory,
+    of which AReLiT is in every test run.
 
     How a trainer hands a core its memory and resets does not depend on which core it is.
     """
-    pairs = [(names[0], core) for core in networks.CORES]
-    pairs += [(name, core) for name in names[1:] for core in ("arelit", "gtrxl", "gru")]
-    values = [pytest.param(CASES[name], core, id=f"{name}-{core}") for name, core in pairs]
+    triples = [(names[0], core, ()) for core in networks.CORES]
+    triples += [(name, "arelit", ()) for name in names[1:]]
+    triples += [(name, core, pytest.mark.slow) for name in names[1:] for core in ("gtrxl", "gru")]
+    values = [pytest.param(CASES[n], core, id=f"{n}-{core}", marks=marks) for n, core, marks in triples]
     return pytest.mark.parametrize(("case", "core"), values)
 
 

@@ -10,8 +10,8 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "scripts/notebooks"
 NAMES = ("quickstart", "tmaze", "costs", "mystery_path", "own_core", "own_env")
-# In every test run the two that need no training beyond a few updates of small cores; all of them among the slow.
-FAST = ("mystery_path", "own_env")
+# In every test run the one that needs no training; all of them among the slow.
+FAST = ("mystery_path",)
 MAX_PICTURE = 60_000
 
 

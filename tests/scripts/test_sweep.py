@@ -25,7 +25,7 @@ from tests.harness import stub
 # Settings side by side are those alone
 
 
-@cases("ppo_continuous", "ppo_discrete", "a2c_discrete")
+@cases("ppo_continuous", "ppo_discrete", "a2c_discrete", slow=["ppo_discrete"])
 def test_a_vmapped_setting_equals_the_setting_alone(case):
     """All traced fields at once, two settings of two seeds each; the second is looked at, all of it is its own."""
     names = [name for name in sweep.TRACED if name in case.field_names]
