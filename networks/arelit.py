@@ -27,12 +27,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from networks.layers import GRUGate, common_dtype, orthogonal, orthogonal_columns, run_layers
-from networks.recurrence import Form, default_form, join_time, linear_recurrence, split_time
+from networks.recurrence import (
+    Form,
+    OuterInputs,
+    default_form,
+    join_time,
+    linear_recurrence,
+    outer_recurrence,
+    split_time,
+)
 
 SQRT2 = float(np.sqrt(2.0))
 EPSILON = 1e-5
 # Steps a chunk: the chunk's states should stay in a CPU's second-level cache.
-CHUNK_LENGTH = {"sequential": 32, "associative": 64}
+CHUNK_LENGTH = {"sequential": 16, "associative": 64}
 
 
 class LayerCarry(NamedTuple):
@@ -107,18 +115,12 @@ def attention(
         x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], n_heads, x.shape[-1]))
         return x.reshape(length, -1, x.shape[-1])
 
-    inputs = (
-        jax.tree.map(lambda x: x.reshape(length, -1, x.shape[-1]), features),
-        per_head(keep[..., None]),
-        per_head(cosine),
-    )
+    features = jax.tree.map(lambda x: x.reshape(length, -1, x.shape[-1]), features)
+    inputs = (features, per_head(keep[..., None]), per_head(cosine))
     flat_carry = jax.tree.map(lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]), carry, LayerCarry(2, 2, 1))
 
-    constants = {"multiplicity": jnp.asarray(multiplicity, dtype), "scale": 2.0 * r}
-    run_chunk = functools.partial(_attend_chunk, **constants, form=form)
-    if length == 1:
-        flat_carry, outputs = _attend_step(flat_carry, jax.tree.map(lambda x: x[0], inputs), **constants)
-    elif length <= CHUNK_LENGTH[form]:
+    run_chunk = functools.partial(_attend, multiplicity=multiplicity.tolist(), scale=2.0 * r, form=form)
+    if length <= CHUNK_LENGTH[form]:
         flat_carry, outputs = run_chunk(flat_carry, inputs)
     else:
         # Steps of zero features with keep = 1 leave the carry as it is.
@@ -131,61 +133,58 @@ def attention(
     return carry, outputs.reshape(length, *phase.shape[1:], n_heads, d_head)
 
 
-def _attend_chunk(carry, inputs, *, multiplicity, scale, form):
+def _attend(carry, inputs, *, multiplicity, scale, form):
     """One chunk on [T, N, ...] arrays; N runs over environments and heads."""
     features, keep, cosine = inputs  # [T, N, ...], [T, N, 1], [T, N, m]
+    value_decay = (keep * (1 - features.beta))[:, :, None]
+    value_update = cosine[..., None] * (features.beta * features.value)[:, :, None]
+    value = linear_recurrence(value_decay, value_update, carry.value, form)  # [T, N, m, d_head]
+
+    if form == "sequential" or len(keep) == 1:
+        carry, overlap, norm = _overlaps_step_by_step(carry, inputs)
+    else:
+        carry, overlap, norm = _overlaps_of_all_steps(carry, inputs)
+    numerator = sum(count * overlap[i][..., None] * value[:, :, i] for i, count in enumerate(multiplicity))
+    return carry._replace(value=value[-1]), numerator / (scale * norm + EPSILON)[..., None]
+
+
+def _overlaps_step_by_step(carry, inputs):
+    """(carry with K^i and s of the last step, K^i . q: m of [T, N], s . q [T, N]) by one loop over time."""
+    features, keep, cosine = inputs
+    outer_inputs = OuterInputs(
+        keep=keep[..., 0],
+        scales=(jnp.ones_like(keep[..., 0]), *jnp.unstack(cosine, axis=-1)),
+        gate_row=features.gamma_expansion,
+        gate_column=features.gamma,
+        key_row=features.key_expansion,
+        key_column=features.key,
+        query_row=features.query_expansion,
+        query_column=features.query,
+    )
+    # s is one K more, of an oscillator that stands still.
+    apart = (features.key_expansion.shape[-1], features.key.shape[-1])  # eta, d_head
+    matrices = tuple(x.reshape(-1, *apart) for x in (carry.norm, *jnp.unstack(carry.key, axis=1)))
+    (norm, *key), (norm_overlap, *overlap) = outer_recurrence(matrices, outer_inputs)
+    key = jnp.stack(key, axis=1).reshape(carry.key.shape)
+    return carry._replace(key=key, norm=norm.reshape(carry.norm.shape)), overlap, norm_overlap
+
+
+def _overlaps_of_all_steps(carry, inputs):
+    """The same by associative scans over time."""
+    features, keep, cosine = inputs
 
     def expand(vector, expansion):  # the outer product, flattened: [T, N, eta * d_head]
         return (expansion[..., :, None] * vector[..., None, :]).reshape(*vector.shape[:-1], -1)
 
     query = expand(features.query, features.query_expansion)
     gamma = expand(features.gamma, features.gamma_expansion)
-    key_update = gamma * expand(features.key, features.key_expansion)
-    value_update = features.beta * features.value
-    key_decay = keep * (1 - gamma)
-    value_decay = keep * (1 - features.beta)
-    cosine = cosine[..., None]  # [T, N, m, 1]
-
-    norm = linear_recurrence(key_decay, key_update, carry.norm, form)
-    key = linear_recurrence(key_decay[:, :, None], cosine * key_update[:, :, None], carry.key, form)
-    value = linear_recurrence(value_decay[:, :, None], cosine * value_update[:, :, None], carry.value, form)
-
-    overlap = jnp.sum(key * query[:, :, None], axis=-1)  # K^i . q: [T, N, m]
-    numerator = jnp.sum(value * (multiplicity * overlap)[..., None], axis=-2)  # [T, N, d_head]
-    denominator = scale * jnp.sum(norm * query, axis=-1) + EPSILON  # [T, N]
-    return LayerCarry(key=key[-1], value=value[-1], norm=norm[-1]), numerator / denominator[..., None]
-
-
-def _attend_step(carry, inputs, *, multiplicity, scale):
-    """A chunk of one step, on [N, ...] arrays.
-
-    The same as `_attend_chunk`, twice as fast: without the time axis there is room to keep eta and d_head apart,
-    and XLA's CPU backend vectorises the outer products only if they are not flattened.
-    """
-    features, keep, cosine = inputs  # [N, ...], [N, 1], [N, m]
-    apart = (features.key_expansion.shape[-1], features.key.shape[-1])  # eta, d_head
-
-    def expand(vector, expansion):  # the outer product: [N, eta, d_head]
-        return expansion[..., :, None] * vector[..., None, :]
-
-    query = expand(features.query, features.query_expansion)
-    gamma = expand(features.gamma, features.gamma_expansion)
-    key_update = gamma * expand(features.key, features.key_expansion)
-    key_decay = keep[..., None] * (1 - gamma)
-    value_update = (features.beta * features.value)[:, None]  # [N, 1, d_head]
-    value_decay = (keep * (1 - features.beta))[:, None]
-    cosine = cosine[..., None]  # [N, m, 1]
-
-    norm = key_decay * carry.norm.reshape(-1, *apart) + key_update
-    key = carry.key.reshape(*carry.key.shape[:2], *apart)
-    key = key_decay[:, None] * key + cosine[..., None] * key_update[:, None]  # [N, m, eta, d_head]
-    value = value_decay * carry.value + cosine * value_update  # [N, m, d_head]
-
-    overlap = jnp.sum(key * query[:, None], axis=(-2, -1))  # K^i . q: [N, m]
-    numerator = jnp.sum(value * (multiplicity * overlap)[..., None], axis=-2)  # [N, d_head]
-    denominator = scale * jnp.sum(norm * query, axis=(-2, -1)) + EPSILON  # [N]
-    carry = LayerCarry(key=key.reshape(carry.key.shape), value=value, norm=norm.reshape(carry.norm.shape))
-    return carry, (numerator / denominator[..., None])[None]
+    update = gamma * expand(features.key, features.key_expansion)
+    decay = keep * (1 - gamma)
+    norm = linear_recurrence(decay, update, carry.norm, "associative")
+    key = linear_recurrence(decay[:, :, None], cosine[..., None] * update[:, :, None], carry.key, "associative")
+    overlap = jnp.sum(key * query[:, :, None], axis=-1)  # [T, N, m]
+    carry = carry._replace(key=key[-1], norm=norm[-1])
+    return carry, jnp.unstack(overlap, axis=-1), jnp.sum(norm * query, axis=-1)
 
 
 class Block(nn.Module):

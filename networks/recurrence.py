@@ -91,6 +91,116 @@ def _linear_backward(form, residuals, cotangent):
 linear_recurrence.defvjp(_linear_forward, _linear_backward)
 
 # ------------------------------------------------------------------------------------------------------------
+# Products of a matrix with vectors, and matrices that are outer products
+
+
+def _dot(matrix, vector):  # [..., R, S], [..., S] -> [..., R]
+    return jnp.einsum("...rs,...s->...r", matrix, vector)
+
+
+def _transposed_dot(matrix, vector):  # [..., R, S], [..., R] -> [..., S]
+    return jnp.einsum("...rs,...r->...s", matrix, vector)
+
+
+def _outer(row, column):  # [..., R], [..., S] -> [..., R, S]
+    return row[..., :, None] * column[..., None, :]
+
+
+def _outer_gradient(adjoint, row, column):
+    """Of row and column, from that of their outer product [..., R, S]."""
+    return _dot(adjoint, column), _transposed_dot(adjoint, row)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Matrices that share a gate and an input, both outer products
+
+
+class OuterInputs(NamedTuple):
+    """What one step does to the matrices Z^j [..., R, S]; leaves lead with time. See outer_recurrence.
+
+    The outer products G, K and Q are given by their rows and columns.
+    """
+
+    keep: jax.Array  # [T, ...], 0 where the matrices are cleared first, else 1; has no gradient
+    scales: tuple[jax.Array, ...]  # c^j [T, ...], one for each matrix; have no gradient
+    gate_row: jax.Array  # of G [T, ..., R]
+    gate_column: jax.Array  # of G [T, ..., S]
+    key_row: jax.Array  # of K [T, ..., R]
+    key_column: jax.Array  # of K [T, ..., S]
+    query_row: jax.Array  # of Q [T, ..., R]
+    query_column: jax.Array  # of Q [T, ..., S]
+
+
+Matrices = tuple[jax.Array, ...]
+
+
+@jax.custom_vjp
+def outer_recurrence(initial: Matrices, inputs: OuterInputs) -> tuple[Matrices, tuple[jax.Array, ...]]:
+    """Z^j_t = keep_t (1 - G_t) * Z^j_{t-1} + c^j_t G_t * K_t, read out as the sum of all elements of Z^j_t * Q_t.
+
+    The matrices are a tuple, not an axis: XLA's CPU backend does not vectorise a sum over an axis in the middle,
+    and the gradient would be eight times slower.
+
+    Args:
+        initial: Z^j_{-1} [..., R, S], one for each j.
+        inputs: see OuterInputs.
+
+    Returns:
+        (Z^j_{T-1}, read-outs [T, ...] for each j). The gradient keeps Z^j_t for every t, the outer products never.
+    """
+    return jax.lax.scan(_outer_step, initial, inputs)
+
+
+def _outer_update(matrices, scales, decay, update):
+    return tuple(decay * z + c[..., None, None] * update for z, c in zip(matrices, scales, strict=True))
+
+
+def _outer_step(matrices, x):
+    gate = _outer(x.gate_row, x.gate_column)
+    decay = x.keep[..., None, None] * (1 - gate)
+    matrices = _outer_update(matrices, x.scales, decay, gate * _outer(x.key_row, x.key_column))
+    return matrices, tuple(jnp.sum(x.query_row * _dot(z, x.query_column), axis=-1) for z in matrices)
+
+
+def _outer_forward(initial, inputs):
+    def step(matrices, x):
+        new_matrices, readouts = _outer_step(matrices, x)
+        return new_matrices, (matrices, readouts)
+
+    last, (before, readouts) = jax.lax.scan(step, initial, inputs)
+    return (last, readouts), (inputs, before)
+
+
+def _outer_backward(residuals, cotangents):
+    d_last, d_readouts = cotangents
+
+    def back(adjoints, step):  # adjoints: of Z^j_t
+        (x, before), d_readouts = step
+        gate, key = _outer(x.gate_row, x.gate_column), _outer(x.key_row, x.key_column)
+        decay = x.keep[..., None, None] * (1 - gate)
+        matrices = _outer_update(before, x.scales, decay, gate * key)
+        d_readouts = [d[..., None, None] for d in d_readouts]
+        d_query = sum(d * z for d, z in zip(d_readouts, matrices, strict=True))
+        query = _outer(x.query_row, x.query_column)
+        adjoints = [a + d * query for a, d in zip(adjoints, d_readouts, strict=True)]
+        d_update = sum(c[..., None, None] * a for c, a in zip(x.scales, adjoints, strict=True))
+        d_decay = sum(a * z for a, z in zip(adjoints, before, strict=True))
+        gradients = (
+            *_outer_gradient(d_update * key - x.keep[..., None, None] * d_decay, x.gate_row, x.gate_column),
+            *_outer_gradient(d_update * gate, x.key_row, x.key_column),
+            *_outer_gradient(d_query, x.query_row, x.query_column),
+        )
+        return tuple(decay * a for a in adjoints), gradients
+
+    d_initial, gradients = jax.lax.scan(back, d_last, (residuals, d_readouts), reverse=True)
+    inputs = residuals[0]
+    zeros = jax.tree.map(jnp.zeros_like, (inputs.keep, inputs.scales))
+    return d_initial, OuterInputs(*zeros, *gradients)
+
+
+outer_recurrence.defvjp(_outer_forward, _outer_backward)
+
+# ------------------------------------------------------------------------------------------------------------
 # A matrix that decays by a rank-one gate and takes in outer products
 
 MATRIX_CHUNK = 16
@@ -121,18 +231,6 @@ def matrix_recurrence(initial: jax.Array, inputs: MatrixInputs) -> tuple[jax.Arr
         at the start of every chunk of MATRIX_CHUNK steps and computes the chunk's others again.
     """
     return jax.lax.scan(_matrix_step, initial, inputs)
-
-
-def _dot(matrix, vector):  # [..., R, S], [..., S] -> [..., R]
-    return jnp.einsum("...rs,...s->...r", matrix, vector)
-
-
-def _transposed_dot(matrix, vector):  # [..., R, S], [..., R] -> [..., S]
-    return jnp.einsum("...rs,...r->...s", matrix, vector)
-
-
-def _outer(row, column):  # [..., R], [..., S] -> [..., R, S]
-    return row[..., :, None] * column[..., None, :]
 
 
 def _matrix_step(matrix, x):

@@ -1,8 +1,13 @@
-"""Watching processes end."""
+"""Processes that tests start: their virtual devices, and watching them end."""
 
 import os
 import time
 from pathlib import Path
+
+
+def with_devices(count: int) -> dict[str, str]:
+    """Environment variables that give a process this many CPU devices, next to what tests/conftest.py sets."""
+    return {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"}
 
 
 def gone(pid: int) -> bool:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.algos.over_devices import CORES
+from tests.processes import with_devices
 
 
 @pytest.fixture(scope="module")
 def results():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-m", "tests.algos.over_devices"],
-        env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, timeout=1500,
+        env=os.environ | with_devices(8), capture_output=True, text=True, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

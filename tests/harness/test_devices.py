@@ -10,11 +10,11 @@ import pytest
 from algos.harness import BadInput, devices
 from tests.harness import stub
 from tests.harness.conftest import final_arrays, rows_without_clock, start
+from tests.processes import with_devices
 
 
 def run(path, *flags, device_count):
-    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={device_count}"}
-    process = start("--run-dir", path, *flags, **environment)
+    process = start("--run-dir", path, *flags, **with_devices(device_count))
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return err
@@ -39,7 +39,7 @@ def test_a_run_on_two_devices_goes_on_on_one(tmp_path):
     run(tmp_path / "one", "--num-seeds", 2, device_count=1)
     process = start(
         *("--num-seeds", 2, "--run-dir", tmp_path / "moved"),
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        **with_devices(2),
         STUB_FAULT="kill checkpoint to_arrays 6",
     )
     assert process.wait(300) == -9
@@ -63,10 +63,8 @@ from algos.harness import devices
 print([devices.seed_mesh(seeds).size for seeds in (1, 2, 3, 4, 5, 6, 7, 8, 12)])
 print([devices.seed_mesh(*sizes).devices.shape for sizes in ((1, 8), (2, 8), (3, 8), (1, 6), (4, 8), (1, 5))])
 """
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | flags, capture_output=True, text=True
-    )
+    environment = os.environ | with_devices(4)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     seeds_alone, with_environments = done.stdout.splitlines()
     assert seeds_alone == "[1, 2, 3, 4, 1, 3, 1, 4, 4]"

@@ -15,6 +15,7 @@ from algos.harness import BadInput, checkpoint
 from scripts import join
 from tests.harness import stub
 from tests.harness.conftest import STUB, final_arrays, rows_without_clock, start
+from tests.processes import with_devices
 
 JOIN = Path(join.__file__)
 FLAGS = ("--num-envs", 4)
@@ -35,7 +36,7 @@ def start_two(
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_NUM_PROCESSES": 2,
             "JAX_PROCESS_ID": index,
-            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices_each[index]}",
+            **with_devices(devices_each[index]),
             "STUB_PLAIN": 1,
             **({"STUB_FAULT": fault} if fault else {}),
             **environment,
@@ -114,8 +115,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
     assert 0 < begun < 8
 
     # One process of four devices goes on, and is killed too.
-    four = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
-    process = start("--resume", path, STUB_FAULT="kill report Report.add 8", XLA_FLAGS=four)
+    process = start("--resume", path, STUB_FAULT="kill report Report.add 8", **with_devices(4))
     assert process.wait(300) == -signal.SIGKILL
     assert f"resuming after update {begun} of" in process.stderr.read()
     before = checkpoint.Checkpoints(path / "checkpoints").newest_whole()

@@ -13,6 +13,7 @@ import pytest
 
 from algos.harness import BadInput, checkpoint, cli, devices, load_run
 from tests.harness.conftest import assert_same_arrays, rows_without_clock
+from tests.processes import with_devices
 
 SMALL = """--env.id gymnax/Pendulum-v1 --num-envs 2 --num-steps 16 --sequence-length 8 --num-minibatches 2
 --update-epochs 1 --total-timesteps 640 --eval-episodes 2
@@ -53,7 +54,7 @@ def test_two_seeds_on_two_devices_are_those_on_one_and_those_of_single_runs(tmp_
     flags = [*SMALL, "--total-timesteps", 32]  # one update
     process = start(
         *(*flags, "--num-seeds", 2, "--run-dir", tmp_path / "run"),
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        **with_devices(2),
     )
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0 and "2 seed(s) on 2 of 2" in err, err

@@ -91,7 +91,7 @@ def test_carry_is_at_most_65_percent_of_the_released(r):
 @pytest.mark.parametrize(
     "name,settings,state",
     [
-        ("arelit", {"n_heads": 2, "d_head": 16, "eta": 16, "r": 7}, 2 * (4 * 16 * 16 + 4 * 16 + 16 * 16)),
+        ("arelit", {"n_heads": 2, "d_head": 32, "eta": 16, "r": 7}, 2 * (4 * 16 * 32 + 4 * 32 + 16 * 32)),
         ("relit", {"n_heads": 2, "d_head": 128, "nu": 1}, 2 * 128 * 128),
     ],
 )

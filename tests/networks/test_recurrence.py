@@ -50,6 +50,29 @@ def test_linear(normal, form, decay_shape):
     same_values_and_gradients(run, plain, jax.nn.sigmoid(normal(T, *decay_shape)), normal(T, 2, 3), normal(2, 3))
 
 
+def test_outer(normal, keep):
+    shapes = {"row": (T, 2, 3), "column": (T, 2, 4)}
+    vectors = [normal(*shapes[side]) for _ in range(3) for side in ("row", "column")]
+    scales = (jnp.ones((T, 2)), normal(T, 2))
+
+    def run(matrices, *vectors):
+        return recurrence.outer_recurrence(matrices, recurrence.OuterInputs(keep, scales, *vectors))
+
+    def plain(matrices, *vectors):
+        readouts = []
+        for t in range(T):
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            gate, key, query = (row[t][:, :, None] * column[t][:, None, :] for row, column in pairs)
+            matrices = tuple(
+                keep[t][:, None, None] * (1 - gate) * z + c[t][:, None, None] * gate * key
+                for z, c in zip(matrices, scales, strict=True)
+            )
+            readouts.append([(z * query).sum((-2, -1)) for z in matrices])
+        return matrices, tuple(jnp.stack(each) for each in zip(*readouts, strict=True))
+
+    same_values_and_gradients(run, plain, (normal(2, 3, 4), normal(2, 3, 4)), *vectors)
+
+
 @pytest.mark.parametrize("erase", [False, True])
 @pytest.mark.parametrize("chunk", [1, 4, 16])
 def test_matrix(normal, keep, erase, chunk, monkeypatch):
