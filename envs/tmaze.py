@@ -229,7 +229,8 @@ class TMazeOurs(environment.Environment[OursState, OursParams]):
         return obs, state, reward, terminated, {"episode_success": success.astype(jnp.float32)}
 
     def _observe(self, key: jax.Array, state: OursState, cue: jax.Array, params: OursParams) -> jax.Array:
-        noise = jax.random.randint(key, (), -1, 2)
+        # One word, where randint draws a key and two: thirds to 2^-32.
+        noise = (jax.random.bits(key) % 3).astype(jnp.int32) - 1
         at_junction = ((state.x == params.corridor_len) & (state.y == 0)).astype(jnp.int32)
         return jnp.stack([state.y, cue, at_junction, noise]).astype(jnp.float32)
 

@@ -36,6 +36,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnax.environments import spaces
 
 import envs
 import networks
@@ -108,14 +109,21 @@ def matrix_products(params: Any, tokens: int) -> float:
 
 
 def random_rollout(vec_env: envs.VectorEnv, params: Any, num_steps: int) -> Callable:
-    """(state, key) -> state after num_steps random actions in every environment, restarts included."""
-    sample = jax.vmap(vec_env.env.action_space(params).sample)
+    """(state, key) -> state after num_steps random actions in every environment, restarts included.
+
+    The actions of a step are drawn from one key, as a policy draws them.
+    """
+    space = vec_env.env.action_space(params)
+
+    def draw(key):
+        if isinstance(space, spaces.Discrete):
+            return jax.random.randint(key, (vec_env.num_envs,), 0, space.n)
+        return jax.random.uniform(key, (vec_env.num_envs, *space.shape), minval=space.low, maxval=space.high)
 
     def rollout(state, key):
         def step(carry, key):
             action_key, env_key = jax.random.split(key)
-            action = sample(jax.random.split(action_key, vec_env.num_envs))
-            obs, state, *_ = vec_env.step(env_key, carry[1], action, params)
+            obs, state, *_ = vec_env.step(env_key, carry[1], draw(action_key), params)
             return (obs, state), None  # the observation is carried so that it is made
 
         state = vec_env.refresh(key, state, params)

@@ -102,7 +102,7 @@ def test_a_step_is_brax_own_step(reacher):
     for action in jax.random.uniform(jax.random.key(1), (5, 2), minval=-1.0):
         theirs = their_step(theirs, action)
         obs, state, reward, terminated, _ = step(jax.random.key(0), state, action, params)
-        np.testing.assert_allclose(obs, theirs.obs, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(obs, theirs.obs, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(reward, theirs.reward, rtol=1e-5)
         assert terminated == theirs.done
     assert state.time == 5
