@@ -230,7 +230,7 @@ class TMazeOurs(environment.Environment[OursState, OursParams]):
 
     def _observe(self, key: jax.Array, state: OursState, cue: jax.Array, params: OursParams) -> jax.Array:
         # One word, where randint draws a key and two: thirds to 2^-32.
-        noise = (jax.random.bits(key) % 3).astype(jnp.int32) - 1
+        noise = (jax.random.bits(key, dtype=jnp.uint32) % 3).astype(jnp.int32) - 1
         at_junction = ((state.x == params.corridor_len) & (state.y == 0)).astype(jnp.int32)
         return jnp.stack([state.y, cue, at_junction, noise]).astype(jnp.float32)
 

@@ -15,7 +15,8 @@ Three exact rewritings make it small and fast:
 * cos(omega_i n) is periodic in n, so n is an integer modulo that period and the cosines are a table: exact
   for ever, where a float counter drifts and stops at 2^24.
 * Time runs in short chunks. Only the carry at each chunk's start is kept for the gradient, the rest is
-  computed again, so memory grows with T / chunk, not with T times the state.
+  computed again, so memory grows with T / chunk, not with T times the state. On CPU the outer products live
+  for one step only.
 """
 
 import functools
@@ -41,6 +42,8 @@ SQRT2 = float(np.sqrt(2.0))
 EPSILON = 1e-5
 # Steps a chunk: the chunk's states should stay in a CPU's second-level cache.
 CHUNK_LENGTH = {"sequential": 16, "associative": 64}
+# More folded oscillators than this are an axis in the sequential form too: unrolled they compile for minutes.
+MOST_UNROLLED = 16
 
 
 class LayerCarry(NamedTuple):
@@ -98,7 +101,7 @@ def attention(
         phase: [T, ...] int32, n_t (any integer; only n_t modulo the period counts).
         carry: memory before the first step.
         r: number of oscillators before folding.
-        form: how the linear recurrences run; None picks by backend.
+        form: how the recurrences run; None picks by backend. One step is the same in both.
 
     Returns:
         (carry after the last step, a [T, ..., H, d_head]).
@@ -117,7 +120,9 @@ def attention(
 
     features = jax.tree.map(lambda x: x.reshape(length, -1, x.shape[-1]), features)
     inputs = (features, per_head(keep[..., None]), per_head(cosine))
-    flat_carry = jax.tree.map(lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]), carry, LayerCarry(2, 2, 1))
+    flat_carry = jax.tree.map(
+        lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]).astype(dtype), carry, LayerCarry(2, 2, 1)
+    )
 
     run_chunk = functools.partial(_attend, multiplicity=multiplicity.tolist(), scale=2.0 * r, form=form)
     if length <= CHUNK_LENGTH[form]:
@@ -140,17 +145,19 @@ def _attend(carry, inputs, *, multiplicity, scale, form):
     value_update = cosine[..., None] * (features.beta * features.value)[:, :, None]
     value = linear_recurrence(value_decay, value_update, carry.value, form)  # [T, N, m, d_head]
 
-    if form == "sequential" or len(keep) == 1:
-        carry, overlap, norm = _overlaps_step_by_step(carry, inputs)
+    if (form == "sequential" or len(keep) == 1) and len(multiplicity) <= MOST_UNROLLED:
+        carry, overlap, norm_overlap = _overlaps_step_by_step(carry, inputs)
     else:
-        carry, overlap, norm = _overlaps_of_all_steps(carry, inputs)
-    numerator = sum(count * overlap[i][..., None] * value[:, :, i] for i, count in enumerate(multiplicity))
-    return carry._replace(value=value[-1]), numerator / (scale * norm + EPSILON)[..., None]
+        carry, overlap, norm_overlap = _overlaps_of_all_steps(carry, inputs, form)
+    terms = zip(multiplicity, overlap, jnp.unstack(value, axis=2), strict=True)
+    numerator = sum(count * o[..., None] * v for count, o, v in terms)  # [T, N, d_head]
+    return carry._replace(value=value[-1]), numerator / (scale * norm_overlap + EPSILON)[..., None]
 
 
 def _overlaps_step_by_step(carry, inputs):
     """(carry with K^i and s of the last step, K^i . q: m of [T, N], s . q [T, N]) by one loop over time."""
     features, keep, cosine = inputs
+    # s is one K more, of an oscillator that stands still.
     outer_inputs = OuterInputs(
         keep=keep[..., 0],
         scales=(jnp.ones_like(keep[..., 0]), *jnp.unstack(cosine, axis=-1)),
@@ -161,7 +168,6 @@ def _overlaps_step_by_step(carry, inputs):
         query_row=features.query_expansion,
         query_column=features.query,
     )
-    # s is one K more, of an oscillator that stands still.
     apart = (features.key_expansion.shape[-1], features.key.shape[-1])  # eta, d_head
     matrices = tuple(x.reshape(-1, *apart) for x in (carry.norm, *jnp.unstack(carry.key, axis=1)))
     (norm, *key), (norm_overlap, *overlap) = outer_recurrence(matrices, outer_inputs)
@@ -169,8 +175,8 @@ def _overlaps_step_by_step(carry, inputs):
     return carry._replace(key=key, norm=norm.reshape(carry.norm.shape)), overlap, norm_overlap
 
 
-def _overlaps_of_all_steps(carry, inputs):
-    """The same by associative scans over time."""
+def _overlaps_of_all_steps(carry, inputs, form):
+    """The same with the matrices of all steps of the chunk, and of all oscillators along an axis."""
     features, keep, cosine = inputs
 
     def expand(vector, expansion):  # the outer product, flattened: [T, N, eta * d_head]
@@ -180,8 +186,8 @@ def _overlaps_of_all_steps(carry, inputs):
     gamma = expand(features.gamma, features.gamma_expansion)
     update = gamma * expand(features.key, features.key_expansion)
     decay = keep * (1 - gamma)
-    norm = linear_recurrence(decay, update, carry.norm, "associative")
-    key = linear_recurrence(decay[:, :, None], cosine[..., None] * update[:, :, None], carry.key, "associative")
+    norm = linear_recurrence(decay, update, carry.norm, form)
+    key = linear_recurrence(decay[:, :, None], cosine[..., None] * update[:, :, None], carry.key, form)
     overlap = jnp.sum(key * query[:, :, None], axis=-1)  # [T, N, m]
     carry = carry._replace(key=key[-1], norm=norm[-1])
     return carry, jnp.unstack(overlap, axis=-1), jnp.sum(norm * query, axis=-1)

@@ -1,7 +1,8 @@
 """Recurrences over time, with their gradients written out.
 
 The gradient of a scan stores every intermediate of its body and adds to the gradient of every weight in every
-step. Each gradient here stores little, computes the rest again, and leaves weights to one product at the end.
+step. Each gradient here stores the states or less, computes the rest again, and leaves weights to one product at
+the end.
 """
 
 import functools
@@ -94,12 +95,16 @@ linear_recurrence.defvjp(_linear_forward, _linear_backward)
 # Products of a matrix with vectors, and matrices that are outer products
 
 
+# In full precision on accelerators too: memories are read, and acting and learning must read the same.
+_einsum = functools.partial(jnp.einsum, precision="highest")
+
+
 def _dot(matrix, vector):  # [..., R, S], [..., S] -> [..., R]
-    return jnp.einsum("...rs,...s->...r", matrix, vector)
+    return _einsum("...rs,...s->...r", matrix, vector)
 
 
 def _transposed_dot(matrix, vector):  # [..., R, S], [..., R] -> [..., S]
-    return jnp.einsum("...rs,...r->...s", matrix, vector)
+    return _einsum("...rs,...r->...s", matrix, vector)
 
 
 def _outer(row, column):  # [..., R], [..., S] -> [..., R, S]
@@ -146,7 +151,8 @@ def outer_recurrence(initial: Matrices, inputs: OuterInputs) -> tuple[Matrices, 
         inputs: see OuterInputs.
 
     Returns:
-        (Z^j_{T-1}, read-outs [T, ...] for each j). The gradient keeps Z^j_t for every t, the outer products never.
+        (Z^j_{T-1}, read-outs [T, ...] for each j). The gradient keeps Z^j_t for every t, the outer products never;
+        the caller cuts long segments into chunks under jax.checkpoint.
     """
     return jax.lax.scan(_outer_step, initial, inputs)
 

@@ -3,8 +3,8 @@
 import os
 from importlib.metadata import version
 
-# Tests compile many programs and run each a few times: half of LLVM's work would be wasted. XLA's own passes,
-# which decide what is computed, stay as they are.
+# Tests compile many programs and run each a few times: most of LLVM's work would be wasted. What is computed stays
+# the same but for rounding.
 flags = ["--xla_backend_optimization_level=0"]
 if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that it does not know
     # Of XLA's two ways to compile a fusion, the older takes half the time.

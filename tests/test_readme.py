@@ -42,7 +42,7 @@ SKIPPED = {
 A2C_SMALL = "--num-envs 2 --num-steps 8 --total-timesteps 16 --eval-episodes 2".split()
 PPO_SMALL = [*A2C_SMALL, *"--sequence-length 4 --num-minibatches 2 --update-epochs 1".split()]
 TRAINERS = {"a2c_arelit": A2C_SMALL, "ppo_arelit": PPO_SMALL, "ppo_arelit_continuous": PPO_SMALL}
-# Flags that keep a script small; sweep takes those of its trainer.
+# Flags that keep a script small. A sweep compares returns, so an episode must end: T-Maze's do after 1,000 steps.
 SCRIPTS = {"evaluate": ["--episodes", "2"], "diagnose": ["--episodes", "16"]}
 SCRIPTS |= dict.fromkeys(("plot", "export", "sweep"), [])
 SLOW_SCRIPTS = {"diagnose", "sweep"}  # their own tests run them small
@@ -107,7 +107,8 @@ def with_small_sizes(command: Command) -> list[str]:
         is_whole = "--resume" in command.flags or "--help" in command.flags
         return [*command.flags, *([] if is_whole else TRAINERS[command.name])]
     if command.name == "sweep":
-        return [*command.flags, *TRAINERS[command.flags[0]]]
+        enough = "--num-steps 512 --total-timesteps 2048".split()
+        return [*command.flags, *TRAINERS[command.flags[0]], *enough]
     return [*command.flags, *SCRIPTS.get(command.name, [])]
 
 

@@ -32,12 +32,15 @@ def initial(r, dtype):
     return jax.tree.map(lambda x: x.astype(dtype), core.initialize_carry((B,)).layers[0])
 
 
-@pytest.mark.parametrize("r,form", [*((r, "sequential") for r in (1, 2, 3, 6)), (7, "associative")])
-def test_folded_is_unfolded(r, form, x64, monkeypatch):
-    """Outputs and gradients, over several chunks, in both forms."""
+@pytest.mark.parametrize(
+    "r,form,length",
+    [*((r, "sequential", T) for r in (1, 2, 3, 6, 40)), (7, "associative", T), (2, "associative", 1)],
+)
+def test_folded_is_unfolded(r, form, length, x64, monkeypatch):
+    """Outputs and gradients, over several chunks and of one step, in both forms, also with many oscillators."""
     monkeypatch.setattr(arelit, "CHUNK_LENGTH", {"sequential": 4, "associative": 8})
-    features, keep = random_features(jnp.float64)
-    n = jnp.broadcast_to(jnp.arange(2, T + 2)[:, None], (T, B))
+    features, keep = random_features(jnp.float64, length)
+    n = jnp.broadcast_to(jnp.arange(2, length + 2)[:, None], (length, B))
 
     def folded(features):
         return arelit.attention(features, keep, n, initial(r, jnp.float64), r, form)[1]
@@ -108,3 +111,14 @@ def test_gradient_does_not_store_the_state_of_every_step(name, settings, state):
 
     per_step = (memory(768) - memory(256)) / 512
     assert per_step < 0.5 * state * batch * 4
+
+
+def test_parameters_may_be_more_precise_than_memory_and_inputs(x64):
+    core = small("arelit")
+    for length in (1, 3):
+        inputs, resets = segment(0, length, (2,), jnp.float32)
+        carry = core.initialize_carry((2,))
+        params = jax.eval_shape(core.init, jax.random.key(0), carry, inputs, resets)
+        params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float64), params)
+        carry = jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.float64 else x, carry)
+        assert jax.eval_shape(core.apply, params, carry, inputs, resets)[1].dtype == jnp.float64
