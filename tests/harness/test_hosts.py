@@ -149,7 +149,10 @@ def test_a_real_trainer_on_two_processes_is_that_of_one(tmp_path):
     ended = outcomes(start_two(*flags, "--run-dir", tmp_path / "two", trainer=trainer), timeout=900)
     assert [code for code, _ in ended] == [0, 0], ended
     for row, other in zip(*(rows_without_clock(tmp_path / name) for name in ("one", "two")), strict=True):
-        assert other == pytest.approx(row, rel=1e-3)
+        empty = [name for name, cell in row.items() if cell is None]  # no episode ended, or no evaluation
+        assert [name for name, cell in other.items() if cell is None] == empty
+        row, other = ({name: x for name, x in each.items() if name not in empty} for each in (row, other))
+        assert other == pytest.approx(row, rel=1e-3, abs=1e-5)  # of acting and learning only rounding differs
 
 
 @pytest.mark.slow
