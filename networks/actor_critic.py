@@ -30,5 +30,8 @@ class ActorCritic(nn.Module):
 
         Returns (carry, distribution over actions [T, B, ...], values [T, B]).
         """
-        carry, features = self.core(carry, self.encoder(obs), resets)
-        return carry, self.actor(features), self.critic(features)
+        # On a GPU products default to TensorFloat-32, rounded otherwise for one step than for a rollout: acting and
+        # learning would differ by a tenth of a value.
+        with jax.default_matmul_precision("float32"):
+            carry, features = self.core(carry, self.encoder(obs), resets)
+            return carry, self.actor(features), self.critic(features)

@@ -95,8 +95,10 @@ linear_recurrence.defvjp(_linear_forward, _linear_backward)
 # Products of a matrix with vectors, and matrices that are outer products
 
 
-# In full precision on accelerators too: memories are read, and acting and learning must read the same.
+# In full precision on a GPU too, which would round to TensorFloat-32: acting and learning must read the same
+# memory. Gradients are written out, so a precision that the caller asks for does not reach them.
 _einsum = functools.partial(jnp.einsum, precision="highest")
+_matmul = functools.partial(jnp.matmul, precision="highest")
 
 
 def _dot(matrix, vector):  # [..., R, S], [..., S] -> [..., R]
@@ -340,7 +342,7 @@ def _cell_states(cell, kernel, bias, initial, inputs, keep):
     def step(state, x):
         inputs, keep = x
         state = _clear(state, keep)
-        recurrent = state[-1] @ kernel + bias
+        recurrent = _matmul(state[-1], kernel) + bias
         state = cell(state, inputs, recurrent)
         return state, (state, recurrent)
 
@@ -361,7 +363,7 @@ def _cell_backward(cell, residuals, cotangents):
         cotangent, previous, inputs, keep, recurrent = step
         adjoint = jax.tree.map(jnp.add, adjoint, cotangent)
         d_state, d_inputs, d_recurrent = jax.vjp(cell, previous, inputs, recurrent)[1](adjoint)
-        d_hidden = d_state[-1] + d_recurrent @ kernel.T
+        d_hidden = d_state[-1] + _matmul(d_recurrent, kernel.T)
         return _clear((*d_state[:-1], d_hidden), keep), (d_inputs, d_recurrent)
 
     adjoint = jax.tree.map(jnp.zeros_like, initial)
@@ -370,7 +372,7 @@ def _cell_backward(cell, residuals, cotangents):
     )
     # Not flattened: a batch axis that lies on several devices stays so.
     flat = list(range(keep.ndim))
-    d_kernel = jnp.tensordot(previous[-1], d_recurrent, (flat, flat))
+    d_kernel = jnp.tensordot(previous[-1], d_recurrent, (flat, flat), precision="highest")
     return d_kernel, d_recurrent.sum(flat), adjoint, d_inputs, jnp.zeros_like(keep)
 
 

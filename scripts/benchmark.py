@@ -9,7 +9,7 @@
     python scripts/benchmark.py exported                           # a policy's file called from Python, same sizes
     python scripts/benchmark.py ppo                                # the same trainer with three cores
     python scripts/benchmark.py scaling                            # 1, 4, 16 and 64 seeds, T-Maze and Brax
-    python scripts/benchmark.py scaling --seeds 1 4
+    python scripts/benchmark.py scaling --algo a2c_arelit --preset tmaze-arelit --seeds 1 64
     python scripts/benchmark.py bridge                             # Memory Maze in workers; needs the extra
     python scripts/benchmark.py trainer recurrence --json
 
@@ -69,11 +69,15 @@ def compile_timed(fn: Callable, *args: Any, **options: Any) -> tuple[Callable, f
     return program, time.perf_counter() - begin
 
 
+# As the trainers' own products; a GPU would round the factors to TensorFloat-32.
+full_matmul = functools.partial(jnp.matmul, precision="highest")
+
+
 def machine() -> Results:
     """The device and its rate of float32 matrix products of 2048 x 2048."""
     size = 2048
     a, b = jax.random.normal(jax.random.key(0), (2, size, size))
-    seconds = median_seconds(jax.jit(lambda a, b: a @ b), a, b)
+    seconds = median_seconds(jax.jit(full_matmul), a, b)
     return {
         "device": jax.devices()[0].device_kind,
         "platform": platform.platform(),
@@ -103,7 +107,7 @@ def matrix_products(params: Any, tokens: int) -> float:
     @jax.jit
     def products(inputs, kernels, grads):
         triples = zip(inputs, kernels, grads, strict=True)
-        return [(x @ w, g @ w.T, x.T @ g) for x, w, g in triples]
+        return [(full_matmul(x, w), full_matmul(g, w.T), full_matmul(x.T, g)) for x, w, g in triples]
 
     return median_seconds(products, inputs, kernels, grads)
 
@@ -563,10 +567,10 @@ def ppo() -> Results:
 # Scaling
 
 
-def scaling(seed_counts: Sequence[int]) -> Results:
-    """Rate and memory of several seeds as one program: A2C on T-Maze and PPO on Brax, their default presets."""
-    algos = ("a2c_arelit", "ppo_arelit_continuous")
-    return {algo: seeds_together(*build(algo, "default"), seed_counts) for algo in algos}
+def scaling(algo: str | None, preset: str, seed_counts: Sequence[int]) -> Results:
+    """Rate and memory of several seeds as one program; without an algo A2C on T-Maze and PPO on Brax."""
+    algos = ("a2c_arelit", "ppo_arelit_continuous") if algo is None else (algo,)
+    return {algo: seeds_together(*build(algo, preset), seed_counts) for algo in algos}
 
 
 def seeds_together(config: Any, built: Any, seed_counts: Sequence[int]) -> Results:
@@ -651,10 +655,8 @@ def main() -> None:
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; trainer if none is given"
     )
-    parser.add_argument(
-        "--algo", default="ppo_arelit_continuous", help=f"of the part trainer: one of {', '.join(ALGOS)}"
-    )
-    parser.add_argument("--preset", default="default", help="of the part trainer: one of its --algo")
+    parser.add_argument("--algo", help=f"of the parts trainer and scaling: one of {', '.join(ALGOS)}")
+    parser.add_argument("--preset", default="default", help="of the same parts: one of its --algo")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 4, 16, 64], help="of the part scaling; 1 4 16 64 if left out"
     )
@@ -667,13 +669,14 @@ def main() -> None:
                 raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
         if min(arguments.seeds) < 1:
             raise harness.BadInput(f"seeds={min(arguments.seeds)}: must be at least 1")
-        build(arguments.algo, arguments.preset)
+        algo = arguments.algo or "ppo_arelit_continuous"
+        build(algo, arguments.preset)
         if "bridge" in parts:
             made(BRIDGE_ENV)
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
         given = {
-            "trainer": (arguments.algo, arguments.preset, results["machine"]["matrix_product_gflops"]),
-            "scaling": (arguments.seeds,),
+            "trainer": (algo, arguments.preset, results["machine"]["matrix_product_gflops"]),
+            "scaling": (arguments.algo, arguments.preset, arguments.seeds),
         }
         for part in parts:
             results[part] = PARTS[part](*given.get(part, ()))

@@ -9,6 +9,7 @@ from jax.interpreters import partial_eval
 
 from tests.algos.toy import ImageToy, environment_is
 from tests.algos.trainers import CASES, MODULES, cases, small_config, small_core
+from tests.marks import slow_if
 
 # What each field is changed to; every one must change what is learned.
 CHANGED = {
@@ -86,8 +87,7 @@ def of_module():
         for field in CASES[name].field_names:
             if field not in RUN_FIELDS:
                 again = name == "ppo_discrete" and field in CASES["ppo_continuous"].field_names
-                marks = pytest.mark.slow if again else ()
-                yield pytest.param(CASES[name], field, id=f"{name}-{field}", marks=marks)
+                yield pytest.param(CASES[name], field, id=f"{name}-{field}", marks=slow_if(again))
 
 
 @pytest.mark.parametrize(("case", "name"), of_module())

@@ -15,6 +15,7 @@ import pytest
 import networks
 from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
 from tests.algos.toy import Toy, environment_is
+from tests.marks import slow_if
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def cases(*names: str, slow: Sequence[str] = ()):
     """
     if not names:
         names, slow = tuple(CASES), ("ppo_discrete", "a2c_continuous")
-    marks = {name: pytest.mark.slow if name in slow else () for name in names}
-    return pytest.mark.parametrize("case", [pytest.param(CASES[n], id=n, marks=marks[n]) for n in names])
+    values = [pytest.param(CASES[n], id=n, marks=slow_if(n in slow)) for n in names]
+    return pytest.mark.parametrize("case", values)
 
 
 def cases_and_cores(*names: str):
@@ -69,10 +70,9 @@ def cases_and_cores(*names: str):
 
     How a trainer hands a core its memory and resets does not depend on which core it is.
     """
-    triples = [(names[0], core, ()) for core in networks.CORES]
-    triples += [(name, "arelit", ()) for name in names[1:]]
-    triples += [(name, core, pytest.mark.slow) for name in names[1:] for core in ("gtrxl", "gru")]
-    values = [pytest.param(CASES[n], core, id=f"{n}-{core}", marks=marks) for n, core, marks in triples]
+    triples = [(names[0], core, False) for core in networks.CORES]
+    triples += [(name, core, core != "arelit") for name in names[1:] for core in ("arelit", "gtrxl", "gru")]
+    values = [pytest.param(CASES[n], core, id=f"{n}-{core}", marks=slow_if(slow)) for n, core, slow in triples]
     return pytest.mark.parametrize(("case", "core"), values)
 
 

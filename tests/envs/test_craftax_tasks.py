@@ -15,6 +15,7 @@ from gymnax.environments import spaces
 
 import envs
 from envs import craftax_tasks
+from tests.marks import slow_if
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLASSIC = "craftax/Craftax-Classic-Symbolic-v1"
@@ -25,8 +26,8 @@ needs_craftax = pytest.mark.skipif(
     importlib.util.find_spec("craftax") is None, reason="needs the extra craftax: pip install -e '.[craftax]'"
 )
 # Craftax prepares the textures of its large pictures for a minute when they are drawn for the first time.
-LARGE_PIXELS = pytest.param("craftax/Craftax-Pixels-v1", marks=pytest.mark.slow)
-EACH_ID = [LARGE_PIXELS if env_id in LARGE_PIXELS.values else env_id for env_id in craftax_tasks.IDS]
+LARGE_PIXELS = "craftax/Craftax-Pixels-v1"
+EACH_ID = [pytest.param(env_id, marks=slow_if(env_id == LARGE_PIXELS)) for env_id in craftax_tasks.IDS]
 
 
 @pytest.mark.parametrize("env_id", craftax_tasks.IDS)

@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.marks import slow_if
+
 NOTEBOOKS = Path(__file__).parents[2] / "scripts/notebooks"
 NAMES = ("quickstart", "tmaze", "costs", "mystery_path", "own_core", "own_env")
 # In every test run the one that needs no training; all of them among the slow.
@@ -50,9 +52,7 @@ def printed(notebook):
     return texts
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in NAMES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=slow_if(name not in FAST)) for name in NAMES])
 def test_a_notebook_runs_and_prints_the_committed_tables(name):
     executed = execute(name)
     assert not [each for _, each in outputs(executed) if each.output_type == "stream" and each.name == "stderr"]
