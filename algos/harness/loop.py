@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jaxlib
 import numpy as np
 from jax.sharding import Mesh
 
@@ -134,7 +135,8 @@ def start_options() -> dict[str, Any]:
 
 
 def _short_on_cpu() -> dict[str, Any]:
-    return {"xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else {}
+    has_option = jax.default_backend() == "cpu" and jaxlib.__version__.startswith("0.10.")
+    return {"xla_cpu_use_fusion_emitters": False} if has_option else {}
 
 
 class Programs(NamedTuple):
