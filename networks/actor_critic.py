@@ -30,8 +30,8 @@ class ActorCritic(nn.Module):
 
         Returns (carry, distribution over actions [T, B, ...], values [T, B]).
         """
-        # On a GPU products default to TensorFloat-32, rounded otherwise for one step than for a rollout: acting and
-        # learning would differ by a tenth of a value.
-        with jax.default_matmul_precision("float32"):
+        # JAX's default on a GPU is TensorFloat-32, rounded otherwise for one step than for a rollout: acting and
+        # learning would differ by a tenth of a value. Who sets JAX's option gets what it says.
+        with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "float32"):
             carry, features = self.core(carry, self.encoder(obs), resets)
             return carry, self.actor(features), self.critic(features)
