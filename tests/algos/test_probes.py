@@ -42,7 +42,10 @@ def trained(algo, core, num_updates):
         settings |= dict(sequence_length=20, num_minibatches=4, update_epochs=4)
         settings["total_timesteps"] //= 4
     trainer = algo.make_train(algo.Config(**settings))
-    return trainer, jax.jit(trainer.train)(jax.random.key(0))[0]
+    key = jax.random.key(0)
+    # Compiled as conftest has it, ReLiT's would run five times as long: over a minute.
+    train = jax.jit(trainer.train).lower(key).compile(compiler_options={"xla_backend_optimization_level": 1})
+    return trainer, train(key)[0]
 
 
 def values(algo, trainer, state):
