@@ -6,6 +6,8 @@ import distrax
 import flax.linen as nn
 import jax
 
+from networks.precision import product_precision
+
 
 class ActorCritic(nn.Module):
     """Actor and critic on one shared memory core.
@@ -30,8 +32,6 @@ class ActorCritic(nn.Module):
 
         Returns (carry, distribution over actions [T, B, ...], values [T, B]).
         """
-        # JAX's default on a GPU is TensorFloat-32, rounded otherwise for one step than for a rollout: acting and
-        # learning would differ by a tenth of a value. Who sets JAX's option gets what it says.
-        with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "float32"):
+        with jax.default_matmul_precision(product_precision()):
             carry, features = self.core(carry, self.encoder(obs), resets)
             return carry, self.actor(features), self.critic(features)

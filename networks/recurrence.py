@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from networks.precision import product_precision
+
 Form = Literal["sequential", "associative"]
 
 
@@ -95,10 +97,10 @@ linear_recurrence.defvjp(_linear_forward, _linear_backward)
 # Products of a matrix with vectors, and matrices that are outer products
 
 
-# In full precision on a GPU too, which would round to TensorFloat-32: acting and learning must read the same
-# memory. Gradients are written out, so a precision that the caller asks for does not reach them.
-_einsum = functools.partial(jnp.einsum, precision="highest")
-_matmul = functools.partial(jnp.matmul, precision="highest")
+# JAX traces gradients that are written out when the `with` of a caller who asks for a precision has ended: the
+# products here ask themselves.
+def _einsum(equation, *factors):
+    return jnp.einsum(equation, *factors, precision=product_precision())
 
 
 def _dot(matrix, vector):  # [..., R, S], [..., S] -> [..., R]
@@ -342,7 +344,7 @@ def _cell_states(cell, kernel, bias, initial, inputs, keep):
     def step(state, x):
         inputs, keep = x
         state = _clear(state, keep)
-        recurrent = _matmul(state[-1], kernel) + bias
+        recurrent = jnp.matmul(state[-1], kernel, precision=product_precision()) + bias
         state = cell(state, inputs, recurrent)
         return state, (state, recurrent)
 
@@ -363,7 +365,7 @@ def _cell_backward(cell, residuals, cotangents):
         cotangent, previous, inputs, keep, recurrent = step
         adjoint = jax.tree.map(jnp.add, adjoint, cotangent)
         d_state, d_inputs, d_recurrent = jax.vjp(cell, previous, inputs, recurrent)[1](adjoint)
-        d_hidden = d_state[-1] + _matmul(d_recurrent, kernel.T)
+        d_hidden = d_state[-1] + jnp.matmul(d_recurrent, kernel.T, precision=product_precision())
         return _clear((*d_state[:-1], d_hidden), keep), (d_inputs, d_recurrent)
 
     adjoint = jax.tree.map(jnp.zeros_like, initial)
@@ -372,7 +374,7 @@ def _cell_backward(cell, residuals, cotangents):
     )
     # Not flattened: a batch axis that lies on several devices stays so.
     flat = list(range(keep.ndim))
-    d_kernel = jnp.tensordot(previous[-1], d_recurrent, (flat, flat), precision="highest")
+    d_kernel = jnp.tensordot(previous[-1], d_recurrent, (flat, flat), precision=product_precision())
     return d_kernel, d_recurrent.sum(flat), adjoint, d_inputs, jnp.zeros_like(keep)
 
 

@@ -45,6 +45,7 @@ from algos.harness import LoadedRun, devices, loop, memory, restore
 from envs import memory_maze
 from envs.host import Pool
 from networks import arelit
+from networks.precision import product_precision
 from scripts import export, plain_forms
 
 Results = dict[str, Any]
@@ -69,15 +70,16 @@ def compile_timed(fn: Callable, *args: Any, **options: Any) -> tuple[Callable, f
     return program, time.perf_counter() - begin
 
 
-# As the trainers' own products; a GPU would round the factors to TensorFloat-32.
-full_matmul = functools.partial(jnp.matmul, precision="highest")
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """A product in the precision of the trainers' own."""
+    return jnp.matmul(a, b, precision=product_precision())
 
 
 def machine() -> Results:
     """The device and its rate of float32 matrix products of 2048 x 2048."""
     size = 2048
     a, b = jax.random.normal(jax.random.key(0), (2, size, size))
-    seconds = median_seconds(jax.jit(full_matmul), a, b)
+    seconds = median_seconds(jax.jit(matmul), a, b)
     return {
         "device": jax.devices()[0].device_kind,
         "platform": platform.platform(),
@@ -107,7 +109,7 @@ def matrix_products(params: Any, tokens: int) -> float:
     @jax.jit
     def products(inputs, kernels, grads):
         triples = zip(inputs, kernels, grads, strict=True)
-        return [(full_matmul(x, w), full_matmul(g, w.T), full_matmul(x.T, g)) for x, w, g in triples]
+        return [(matmul(x, w), matmul(g, w.T), matmul(x.T, g)) for x, w, g in triples]
 
     return median_seconds(products, inputs, kernels, grads)
 
@@ -393,7 +395,8 @@ def recurrence_seconds(batch: int, length: int, hyper: dict[str, Any], plain: bo
 def recurrence() -> Results:
     """AReLiT's recurrence and read-out against the plain form, and the carry against the released one."""
     hyper = {"n_heads": 4, "d_head": 64, "eta": 4, "r": 2}
-    seconds = recurrence_seconds(8, 256, hyper, plain=True)
+    with jax.default_matmul_precision(product_precision()):
+        seconds = recurrence_seconds(8, 256, hyper, plain=True)
     carry = networks.make_core("arelit").initialize_carry(())
     floats = sum(leaf.size for leaf in jax.tree.leaves(carry.layers))
     # The released carry: r of each oscillator, and a counter a layer.
@@ -505,7 +508,8 @@ def gtrxl_baselines() -> Results:
 
 def cores() -> Results:
     """Every core at the paper's sizes: one environment step, and forward + gradient of segments at B = 8."""
-    results = {name: one_core(settings) for name, settings in PAPER_SIZES.items()} | gtrxl_baselines()
+    with jax.default_matmul_precision(product_precision()):
+        results = {name: one_core(settings) for name, settings in PAPER_SIZES.items()} | gtrxl_baselines()
     ours, transformer = results["arelit"], results["gtrxl-128"]
     acting = {name: 1 - ours["acting_ms"][name] / transformer["acting_ms"][name] for name in ours["acting_ms"]}
     results["arelit against gtrxl-128"] = {
@@ -669,14 +673,18 @@ def main() -> None:
                 raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
         if min(arguments.seeds) < 1:
             raise harness.BadInput(f"seeds={min(arguments.seeds)}: must be at least 1")
-        algo = arguments.algo or "ppo_arelit_continuous"
-        build(algo, arguments.preset)
+        if "scaling" in parts and arguments.algo is None and arguments.preset != "default":
+            raise harness.BadInput(f"preset={arguments.preset!r}: the part scaling takes it with --algo only")
+        algo = "ppo_arelit_continuous" if arguments.algo is None else arguments.algo
+        env = build(algo, arguments.preset)[1].env
+        if "scaling" in parts and envs.lives_on_host(env):
+            raise harness.BadInput(f"preset={arguments.preset!r}: the part scaling takes environments in JAX only")
         if "bridge" in parts:
             made(BRIDGE_ENV)
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
         given = {
             "trainer": (algo, arguments.preset, results["machine"]["matrix_product_gflops"]),
-            "scaling": (arguments.algo, arguments.preset, arguments.seeds),
+            "scaling": (arguments.algo, arguments.preset, list(dict.fromkeys(arguments.seeds))),
         }
         for part in parts:
             results[part] = PARTS[part](*given.get(part, ()))

@@ -1,12 +1,13 @@
 """Settings of every test process."""
 
 import os
-from importlib.metadata import version
+
+import jaxlib
 
 # Tests compile many programs and run each a few times: most of LLVM's work would be wasted. What is computed stays
 # the same but for rounding.
 flags = ["--xla_backend_optimization_level=0"]
-if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that it does not know
+if jaxlib.__version__.startswith("0.10."):  # XLA ends the process at a flag that it does not know
     # Of XLA's two ways to compile a fusion, the older takes half the time.
     flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])

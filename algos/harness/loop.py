@@ -135,6 +135,7 @@ def start_options() -> dict[str, Any]:
 
 
 def _short_on_cpu() -> dict[str, Any]:
+    # XLA refuses an option that it does not know, and jaxlib 0.11 has this one no more.
     has_option = jax.default_backend() == "cpu" and jaxlib.__version__.startswith("0.10.")
     return {"xla_cpu_use_fusion_emitters": False} if has_option else {}
 

@@ -1,5 +1,7 @@
 """The part of the benchmark that other parts of the project quote."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -40,3 +42,32 @@ def test_policies_are_timed_from_their_files_and_hold_the_core_they_are_named_af
     assert seen == [(core, batch) for core in ("gru", "feedforward") for batch in (1, 16, 256)]
     assert results["gru"]["call_ms"] == {"B=1": 1, "B=16": 16, "B=256": 256}
     assert results["gru"]["file_kb"] > results["none"]["file_kb"] > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("nothing", "PART='nothing': allowed: trainer"),
+        ("trainer --algo a3c", "algo='a3c': allowed: a2c_arelit"),
+        ("trainer --algo=", "algo='': allowed: a2c_arelit"),
+        ("trainer --preset tmaze-arelit", "preset='tmaze-arelit': allowed with algo=ppo_arelit_continuous"),
+        ("scaling --algo a2c_arelit --preset hopper", "preset='hopper': allowed with algo=a2c_arelit"),
+        ("trainer scaling --preset hopper", "preset='hopper': the part scaling takes it with --algo only"),
+        ("scaling --seeds 1 0", "seeds=0: must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_measured(monkeypatch, capsys, flags, message):
+    monkeypatch.setattr(benchmark, "machine", lambda: pytest.fail("measured"))
+    monkeypatch.setattr(sys, "argv", ["scripts/benchmark.py", *flags.split()])
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main()
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+def test_scaling_is_of_the_trainer_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(
+        benchmark, "seeds_together", lambda config, built, counts: (config.env["corridor_len"], counts)
+    )
+    assert benchmark.scaling("a2c_arelit", "tmaze-arelit", [1, 2]) == {"a2c_arelit": (160, [1, 2])}
