@@ -1,6 +1,7 @@
 """Precision of matrix products."""
 
 import jax
+import jax.numpy as jnp
 
 
 def product_precision() -> str:
@@ -10,3 +11,8 @@ def product_precision() -> str:
     rollout: acting and learning would differ by a tenth of a value.
     """
     return jax.config.jax_default_matmul_precision or "float32"
+
+
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a @ b in that precision."""
+    return jnp.matmul(a, b, precision=product_precision())

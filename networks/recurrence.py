@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from networks.precision import product_precision
+from networks.precision import matmul, product_precision
 
 Form = Literal["sequential", "associative"]
 
@@ -344,7 +344,7 @@ def _cell_states(cell, kernel, bias, initial, inputs, keep):
     def step(state, x):
         inputs, keep = x
         state = _clear(state, keep)
-        recurrent = jnp.matmul(state[-1], kernel, precision=product_precision()) + bias
+        recurrent = matmul(state[-1], kernel) + bias
         state = cell(state, inputs, recurrent)
         return state, (state, recurrent)
 
@@ -365,7 +365,7 @@ def _cell_backward(cell, residuals, cotangents):
         cotangent, previous, inputs, keep, recurrent = step
         adjoint = jax.tree.map(jnp.add, adjoint, cotangent)
         d_state, d_inputs, d_recurrent = jax.vjp(cell, previous, inputs, recurrent)[1](adjoint)
-        d_hidden = d_state[-1] + jnp.matmul(d_recurrent, kernel.T, precision=product_precision())
+        d_hidden = d_state[-1] + matmul(d_recurrent, kernel.T)
         return _clear((*d_state[:-1], d_hidden), keep), (d_inputs, d_recurrent)
 
     adjoint = jax.tree.map(jnp.zeros_like, initial)

@@ -45,7 +45,7 @@ from algos.harness import LoadedRun, devices, loop, memory, restore
 from envs import memory_maze
 from envs.host import Pool
 from networks import arelit
-from networks.precision import product_precision
+from networks.precision import matmul, product_precision
 from scripts import export, plain_forms
 
 Results = dict[str, Any]
@@ -68,11 +68,6 @@ def compile_timed(fn: Callable, *args: Any, **options: Any) -> tuple[Callable, f
     begin = time.perf_counter()
     program = jax.jit(fn).lower(*args).compile(options)
     return program, time.perf_counter() - begin
-
-
-def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    """A product in the precision of the trainers' own."""
-    return jnp.matmul(a, b, precision=product_precision())
 
 
 def machine() -> Results:

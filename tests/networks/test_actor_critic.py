@@ -58,9 +58,5 @@ def test_so_are_convolutions_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize("core", networks.CORES)
 def test_the_option_of_jax_is_honoured(monkeypatch, core):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    before = jax.config.jax_default_matmul_precision
-    jax.config.update("jax_default_matmul_precision", "tensorfloat32")  # as JAX_DEFAULT_MATMUL_PRECISION sets it
-    try:
+    with jax.default_matmul_precision("tensorfloat32"):
         assert not any(map(in_full, products(small(core), *VECTORS, 5)))
-    finally:
-        jax.config.update("jax_default_matmul_precision", before)
