@@ -357,10 +357,9 @@ def make_train(config: Config) -> Trainer:
         critic=ValueHead(config.critic_hidden, config.critic_scale, **head),
     )
     num_sequences = config.num_envs * config.num_steps // config.sequence_length
-    # The learning rate multiplies in `update`, where the run's progress is known. Flattened, the optimiser is a
-    # few operations on one vector rather than some on every array: a shorter program, compiled sooner.
-    optimizer = optax.flatten(
-        optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps))
+    # The learning rate multiplies in `update`, where the run's progress is known.
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps)
     )
 
     def normalize(statistics: RunningStatistics, obs: jax.Array) -> jax.Array:

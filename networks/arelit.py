@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import GRUGate, common_dtype, orthogonal, orthogonal_columns, run_layers
+from networks.layers import Dense, GRUGate, common_dtype, orthogonal, orthogonal_columns, run_layers
 from networks.recurrence import (
     Form,
     OuterInputs,
@@ -208,7 +208,7 @@ class Block(nn.Module):
         """x: [T, ..., d_model]; keep, phase: [T, ...]. Returns (carry, [T, ..., d_model])."""
 
         def dense(width, name):
-            return nn.Dense(width, kernel_init=orthogonal(SQRT2), name=name)
+            return Dense(width, kernel_init=orthogonal(SQRT2), name=name)
 
         def gate(name):
             return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
@@ -254,7 +254,7 @@ class AReLiT(nn.Module):
     r: int = 2
 
     def setup(self):
-        self.embedding = nn.Dense(self.d_model, kernel_init=orthogonal(SQRT2))
+        self.embedding = Dense(self.d_model, kernel_init=orthogonal(SQRT2))
         self.layers = [
             Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.eta, self.r)
             for _ in range(self.n_layers)

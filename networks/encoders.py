@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import orthogonal
+from networks.layers import Dense, orthogonal
 
 
 class MLPEncoder(nn.Module):
@@ -21,7 +21,7 @@ class MLPEncoder(nn.Module):
         """obs: [T, B, ...]. Returns [T, B, widths[-1]], or [T, B, size of an observation]."""
         x = obs.reshape(*obs.shape[:2], -1).astype(jnp.float32)
         for width in self.widths:
-            x = nn.relu(nn.Dense(width, kernel_init=orthogonal(np.sqrt(2)))(x))
+            x = nn.relu(Dense(width, kernel_init=orthogonal(np.sqrt(2)))(x))
         return x
 
 

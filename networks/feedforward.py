@@ -3,6 +3,8 @@
 import flax.linen as nn
 import jax
 
+from networks.layers import Dense
+
 
 class FeedForward(nn.Module):
     """n_layers of Dense(d_model) + relu; the carry is empty and resets mean nothing to it."""
@@ -21,5 +23,5 @@ class FeedForward(nn.Module):
         del resets
         x = inputs
         for _ in range(self.n_layers):
-            x = nn.relu(nn.Dense(self.d_model)(x))
+            x = nn.relu(Dense(self.d_model)(x))
         return carry, x

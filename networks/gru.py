@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from networks.layers import common_dtype, lecun_columns, orthogonal_columns, run_layers
+from networks.layers import Dense, common_dtype, lecun_columns, orthogonal_columns, run_layers
 from networks.recurrence import cell_recurrence
 
 
@@ -28,7 +28,7 @@ class Layer(nn.Module):
     def __call__(self, carry: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, jax.Array]:
         """carry: [..., d_model]; x: [T, ..., d]; keep: [T, ...]. Returns (carry, [T, ..., d_model])."""
         d = self.d_model
-        inputs = nn.Dense(3 * d, kernel_init=lecun_columns(3), name="input")(x)
+        inputs = Dense(3 * d, kernel_init=lecun_columns(3), name="input")(x)
         kernel = self.param("kernel", orthogonal_columns(3, 1.0), (d, 3 * d))
         bias_n = self.param("bias_n", nn.initializers.zeros_init(), (d,))
         bias = jnp.concatenate([jnp.zeros(2 * d, bias_n.dtype), bias_n])  # r and z have theirs in the input's

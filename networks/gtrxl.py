@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import GRUGate, common_dtype, lecun_columns, run_layers
+from networks.layers import Dense, GRUGate, common_dtype, lecun_columns, run_layers
 from networks.recurrence import join_time, split_time
 
 # Queries a block: a block of Q queries computes Q (M + Q) scores, of which Q (M + 1) are used.
@@ -109,7 +109,7 @@ class Block(nn.Module):
 
     def setup(self):
         def dense(width):
-            return nn.Dense(width)
+            return Dense(width)
 
         width = self.n_heads * self.d_head
         self.attention_norm = nn.LayerNorm()
@@ -203,7 +203,7 @@ class GTrXL(nn.Module):
     normalize_query: bool = False
 
     def setup(self):
-        self.embedding = nn.Dense(self.d_model)
+        self.embedding = Dense(self.d_model)
         zeros, shape = nn.initializers.zeros_init(), (self.n_heads, self.d_head)
         self.u = self.param("u", zeros, shape)
         self.v = self.param("v", zeros, shape)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import orthogonal
+from networks.layers import Dense, orthogonal
 
 SQRT2 = float(np.sqrt(2.0))
 # exp of these bounds is a standard deviation that neither overflows nor vanishes.
@@ -27,8 +27,8 @@ class MLPHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [..., d]. Returns [..., outputs]."""
-        x = self.activation(nn.Dense(self.hidden, kernel_init=orthogonal(self.hidden_scale))(x))
-        return nn.Dense(self.outputs, kernel_init=orthogonal(self.output_scale))(x)
+        x = self.activation(Dense(self.hidden, kernel_init=orthogonal(self.hidden_scale))(x))
+        return Dense(self.outputs, kernel_init=orthogonal(self.output_scale))(x)
 
 
 class CategoricalHead(nn.Module):

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from networks.layers import common_dtype, lecun_columns, orthogonal_columns, run_layers
+from networks.layers import Dense, common_dtype, lecun_columns, orthogonal_columns, run_layers
 from networks.recurrence import cell_recurrence
 
 
@@ -33,7 +33,7 @@ class Layer(nn.Module):
     def __call__(self, carry: LayerCarry, x: jax.Array, keep: jax.Array) -> tuple[LayerCarry, jax.Array]:
         """x: [T, ..., d]; keep: [T, ...]. Returns (carry, [T, ..., d_model])."""
         d = self.d_model
-        inputs = nn.Dense(4 * d, use_bias=False, kernel_init=lecun_columns(4), name="input")(x)
+        inputs = Dense(4 * d, use_bias=False, kernel_init=lecun_columns(4), name="input")(x)
         kernel = self.param("kernel", orthogonal_columns(4, 1.0), (d, 4 * d))
         bias = self.param("bias", nn.initializers.zeros_init(), (4 * d,))
         keep = keep.astype(inputs.dtype)

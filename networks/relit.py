@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import GRUGate, common_dtype, orthogonal, orthogonal_columns, run_layers
+from networks.layers import Dense, GRUGate, common_dtype, orthogonal, orthogonal_columns, product, run_layers
 from networks.recurrence import MatrixInputs, default_form, linear_recurrence, matrix_recurrence
 
 Kernel = Literal["relu", "eluplus1", "dpfp", "pp_relu", "pp_eluplus1"]
@@ -233,8 +233,11 @@ class HeadDense(nn.Module):
 
         kernel = self.param("kernel", init, (x.shape[-1], self.n_heads, sum(widths)))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.n_heads, sum(widths)))
-        equation = "...hi,iho->...ho" if self.per_head else "...i,iho->...ho"
-        return jnp.split(jnp.einsum(equation, x, kernel) + bias, np.cumsum(widths)[:-1], axis=-1)
+        if self.per_head:
+            x = jnp.einsum("...hi,iho->...ho", x, kernel)
+        else:
+            x = product(x, kernel.reshape(len(kernel), -1)).reshape(*x.shape[:-1], *kernel.shape[1:])
+        return jnp.split(x + bias, np.cumsum(widths)[:-1], axis=-1)
 
 
 class Block(nn.Module):
@@ -253,7 +256,7 @@ class Block(nn.Module):
         """x: [T, ..., d_model]; keep: [T, ...]. Returns (carry, [T, ..., d_model])."""
 
         def dense(width, name):
-            return nn.Dense(width, kernel_init=orthogonal(SQRT2), name=name)
+            return Dense(width, kernel_init=orthogonal(SQRT2), name=name)
 
         def gate(name):
             return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
@@ -297,7 +300,7 @@ class ReLiT(nn.Module):
     update_rule: UpdateRule = "projected_sigmoid"
 
     def setup(self):
-        self.embedding = nn.Dense(self.d_model, kernel_init=orthogonal(SQRT2))
+        self.embedding = Dense(self.d_model, kernel_init=orthogonal(SQRT2))
         self.layers = [
             Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.nu, self.kernel, self.update_rule)
             for _ in range(self.n_layers)
