@@ -42,6 +42,9 @@ SQRT2 = float(np.sqrt(2.0))
 EPSILON = 1e-5
 # Steps a chunk: the chunk's states should stay in a CPU's second-level cache.
 CHUNK_LENGTH = {"sequential": 16, "associative": 64}
+# In the sequential form a segment of no more floats of states than this is one chunk: its states, made again,
+# would take almost as much time as the rest of the gradient.
+MOST_KEPT = 2**23
 # More folded oscillators than this are an axis in the sequential form too: unrolled they compile for minutes.
 MOST_UNROLLED = 16
 
@@ -125,7 +128,8 @@ def attention(
     )
 
     run_chunk = functools.partial(_attend, multiplicity=multiplicity.tolist(), scale=2.0 * r, form=form)
-    if length <= CHUNK_LENGTH[form]:
+    states = length * sum(x.size for x in flat_carry)
+    if length <= CHUNK_LENGTH[form] or (form == "sequential" and states <= MOST_KEPT):
         flat_carry, outputs = run_chunk(flat_carry, inputs)
     else:
         # Steps of zero features with keep = 1 leave the carry as it is.

@@ -115,9 +115,14 @@ def _outer(row, column):  # [..., R], [..., S] -> [..., R, S]
     return row[..., :, None] * column[..., None, :]
 
 
+def _sum_of_rows(matrix, weights):  # [..., R, S], [..., R] -> [..., S]
+    """_transposed_dot for few rows: XLA's CPU backend makes it one loop with what computes the matrix."""
+    return sum(weights[..., r, None] * matrix[..., r, :] for r in range(matrix.shape[-2]))
+
+
 def _outer_gradient(adjoint, row, column):
     """Of row and column, from that of their outer product [..., R, S]."""
-    return _dot(adjoint, column), _transposed_dot(adjoint, row)
+    return _dot(adjoint, column), _sum_of_rows(adjoint, row)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -158,54 +163,57 @@ def outer_recurrence(initial: Matrices, inputs: OuterInputs) -> tuple[Matrices, 
         (Z^j_{T-1}, read-outs [T, ...] for each j). The gradient keeps Z^j_t for every t, the outer products never;
         the caller cuts long segments into chunks under jax.checkpoint.
     """
-    return jax.lax.scan(_outer_step, initial, inputs)
 
+    def step(matrices, x):
+        matrices = _outer_step(matrices, x)
+        return matrices, tuple(jnp.sum(x.query_row * _dot(z, x.query_column), axis=-1) for z in matrices)
 
-def _outer_update(matrices, scales, decay, update):
-    return tuple(decay * z + c[..., None, None] * update for z, c in zip(matrices, scales, strict=True))
+    return jax.lax.scan(step, initial, inputs)
 
 
 def _outer_step(matrices, x):
     gate = _outer(x.gate_row, x.gate_column)
-    decay = x.keep[..., None, None] * (1 - gate)
-    matrices = _outer_update(matrices, x.scales, decay, gate * _outer(x.key_row, x.key_column))
-    return matrices, tuple(jnp.sum(x.query_row * _dot(z, x.query_column), axis=-1) for z in matrices)
+    decay, update = x.keep[..., None, None] * (1 - gate), gate * _outer(x.key_row, x.key_column)
+    return tuple(decay * z + c[..., None, None] * update for z, c in zip(matrices, x.scales, strict=True))
 
 
 def _outer_forward(initial, inputs):
     def step(matrices, x):
-        new_matrices, readouts = _outer_step(matrices, x)
-        return new_matrices, (matrices, readouts)
+        new_matrices = _outer_step(matrices, x)
+        # What the read-outs are of the query's row and of its column: their gradients.
+        of_row = tuple(_dot(z, x.query_column) for z in new_matrices)
+        of_column = tuple(_sum_of_rows(z, x.query_row) for z in new_matrices)
+        readouts = tuple(jnp.sum(x.query_row * row, axis=-1) for row in of_row)
+        return new_matrices, (matrices, of_row, of_column, readouts)
 
-    last, (before, readouts) = jax.lax.scan(step, initial, inputs)
-    return (last, readouts), (inputs, before)
+    last, (before, of_row, of_column, readouts) = jax.lax.scan(step, initial, inputs)
+    return (last, readouts), (inputs, before, of_row, of_column)
 
 
 def _outer_backward(residuals, cotangents):
+    inputs, before, of_row, of_column = residuals
     d_last, d_readouts = cotangents
 
     def back(adjoints, step):  # adjoints: of Z^j_t
-        (x, before), d_readouts = step
+        x, before, d_readouts = step
         gate, key = _outer(x.gate_row, x.gate_column), _outer(x.key_row, x.key_column)
         decay = x.keep[..., None, None] * (1 - gate)
-        matrices = _outer_update(before, x.scales, decay, gate * key)
-        d_readouts = [d[..., None, None] for d in d_readouts]
-        d_query = sum(d * z for d, z in zip(d_readouts, matrices, strict=True))
         query = _outer(x.query_row, x.query_column)
-        adjoints = [a + d * query for a, d in zip(adjoints, d_readouts, strict=True)]
+        adjoints = [a + d[..., None, None] * query for a, d in zip(adjoints, d_readouts, strict=True)]
         d_update = sum(c[..., None, None] * a for c, a in zip(x.scales, adjoints, strict=True))
         d_decay = sum(a * z for a, z in zip(adjoints, before, strict=True))
         gradients = (
             *_outer_gradient(d_update * key - x.keep[..., None, None] * d_decay, x.gate_row, x.gate_column),
             *_outer_gradient(d_update * gate, x.key_row, x.key_column),
-            *_outer_gradient(d_query, x.query_row, x.query_column),
         )
         return tuple(decay * a for a in adjoints), gradients
 
-    d_initial, gradients = jax.lax.scan(back, d_last, (residuals, d_readouts), reverse=True)
-    inputs = residuals[0]
+    def weighted(readout_gradients):
+        return sum(d[..., None] * x for d, x in zip(d_readouts, readout_gradients, strict=True))
+
+    d_initial, gradients = jax.lax.scan(back, d_last, (inputs, before, d_readouts), reverse=True)
     zeros = jax.tree.map(jnp.zeros_like, (inputs.keep, inputs.scales))
-    return d_initial, OuterInputs(*zeros, *gradients)
+    return d_initial, OuterInputs(*zeros, *gradients, weighted(of_row), weighted(of_column))
 
 
 outer_recurrence.defvjp(_outer_forward, _outer_backward)
