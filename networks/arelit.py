@@ -16,7 +16,7 @@ Three exact rewritings make it small and fast:
   for ever, where a float counter drifts and stops at 2^24.
 * Time runs in short chunks. Only the carry at each chunk's start is kept for the gradient, the rest is
   computed again, so memory grows with T / chunk, not with T times the state. On CPU the outer products live
-  for one step only.
+  for one step only, and segments short enough to keep all their states are one chunk.
 """
 
 import functools
@@ -42,8 +42,8 @@ SQRT2 = float(np.sqrt(2.0))
 EPSILON = 1e-5
 # Steps a chunk: the chunk's states should stay in a CPU's second-level cache.
 CHUNK_LENGTH = {"sequential": 16, "associative": 64}
-# In the sequential form a segment of no more floats of states than this is one chunk: its states, made again,
-# would take almost as much time as the rest of the gradient.
+# A segment that runs step by step and whose states are no more floats than this is one chunk: to make them again
+# takes almost as much time as the rest of the gradient.
 MOST_KEPT = 2**23
 # More folded oscillators than this are an axis in the sequential form too: unrolled they compile for minutes.
 MOST_UNROLLED = 16
@@ -127,9 +127,12 @@ def attention(
         lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]).astype(dtype), carry, LayerCarry(2, 2, 1)
     )
 
-    run_chunk = functools.partial(_attend, multiplicity=multiplicity.tolist(), scale=2.0 * r, form=form)
+    step_by_step = len(multiplicity) <= MOST_UNROLLED and (form == "sequential" or length == 1)
     states = length * sum(x.size for x in flat_carry)
-    if length <= CHUNK_LENGTH[form] or (form == "sequential" and states <= MOST_KEPT):
+    run_chunk = functools.partial(
+        _attend, multiplicity=multiplicity.tolist(), scale=2.0 * r, form=form, step_by_step=step_by_step
+    )
+    if length <= CHUNK_LENGTH[form] or (step_by_step and states <= MOST_KEPT):
         flat_carry, outputs = run_chunk(flat_carry, inputs)
     else:
         # Steps of zero features with keep = 1 leave the carry as it is.
@@ -142,14 +145,14 @@ def attention(
     return carry, outputs.reshape(length, *phase.shape[1:], n_heads, d_head)
 
 
-def _attend(carry, inputs, *, multiplicity, scale, form):
+def _attend(carry, inputs, *, multiplicity, scale, form, step_by_step):
     """One chunk on [T, N, ...] arrays; N runs over environments and heads."""
     features, keep, cosine = inputs  # [T, N, ...], [T, N, 1], [T, N, m]
     value_decay = (keep * (1 - features.beta))[:, :, None]
     value_update = cosine[..., None] * (features.beta * features.value)[:, :, None]
     value = linear_recurrence(value_decay, value_update, carry.value, form)  # [T, N, m, d_head]
 
-    if (form == "sequential" or len(keep) == 1) and len(multiplicity) <= MOST_UNROLLED:
+    if step_by_step:
         carry, overlap, norm_overlap = _overlaps_step_by_step(carry, inputs)
     else:
         carry, overlap, norm_overlap = _overlaps_of_all_steps(carry, inputs, form)

@@ -60,6 +60,6 @@ class LSTM(nn.Module):
         """inputs: [T, *batch, D]; resets: [T, *batch] bool. Returns (carry, outputs [T, *batch, d_model])."""
         carry, x = common_dtype(carry, inputs)
         keep = jnp.logical_not(resets)
-        first, x = self.layers[0](carry[0], x, keep)  # of its own width, so not one of the stacked ones
+        first, x = self.layers[0](carry[0], x, keep)  # its input is of another width
         rest, x = run_layers(self.layers[1:], carry[1:], x, keep)
         return (first, *rest), x

@@ -18,4 +18,5 @@ def short_chunks():
         patch.setattr(gtrxl, "MAX_BLOCK", 2)
         patch.setattr(recurrence, "MATRIX_CHUNK", 2)
         patch.setattr(arelit, "CHUNK_LENGTH", {"sequential": 2, "associative": 2})
+        patch.setattr(arelit, "MOST_KEPT", 0)
         yield

@@ -33,12 +33,18 @@ def initial(r, dtype):
 
 
 @pytest.mark.parametrize(
-    "r,form,length",
-    [*((r, "sequential", T) for r in (1, 2, 3, 6, 40)), (7, "associative", T), (2, "associative", 1)],
+    "r,form,length,most_kept",
+    [
+        *((r, "sequential", T, 0) for r in (1, 2, 3, 6, 40)),
+        *((r, "sequential", T, 2**23) for r in (1, 7, 40)),
+        (7, "associative", T, 2**23),
+        (2, "associative", 1, 0),
+    ],
 )
-def test_folded_is_unfolded(r, form, length, x64, monkeypatch):
-    """Outputs and gradients, over several chunks and of one step, in both forms, also with many oscillators."""
+def test_folded_is_unfolded(r, form, length, most_kept, x64, monkeypatch):
+    """Outputs and gradients, over several chunks, in one and of one step, in both forms, with many oscillators."""
     monkeypatch.setattr(arelit, "CHUNK_LENGTH", {"sequential": 4, "associative": 8})
+    monkeypatch.setattr(arelit, "MOST_KEPT", most_kept)
     features, keep = random_features(jnp.float64, length)
     n = jnp.broadcast_to(jnp.arange(2, length + 2)[:, None], (length, B))
 
@@ -98,7 +104,8 @@ def test_carry_is_at_most_65_percent_of_the_released(r):
         ("relit", {"n_heads": 2, "d_head": 128, "nu": 1}, 2 * 128 * 128),
     ],
 )
-def test_gradient_does_not_store_the_state_of_every_step(name, settings, state):
+def test_gradient_of_long_segments_does_not_store_the_state_of_every_step(name, settings, state, monkeypatch):
+    monkeypatch.setattr(arelit, "MOST_KEPT", 2**18)  # 12 steps
     core = networks.make_core(name, n_layers=1, d_model=8, d_ffc=8, **settings)
     batch = 4
 

@@ -2,10 +2,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import networks
-from networks.layers import GRUGate, common_dtype, orthogonal_columns
-from tests.networks.cases import Harness, assert_close, segment, small
+from networks.layers import GRUGate, common_dtype, orthogonal_columns, product
+from tests.networks.cases import assert_close, segment, small
 
 
 def test_columns_are_orthogonal_matrices_side_by_side():
@@ -46,9 +47,26 @@ def test_mixed_precision_runs(x64):
             assert jax.tree.map(jnp.dtype, after) == jax.tree.map(jnp.dtype, carry)
 
 
-def test_stacked_layers_are_the_unrolled_ones():
-    """A segment scans over stacked parameters, a single step unrolls: the same function of the same tree."""
-    core = Harness(small("gru").clone(n_layers=4), jnp.float32)
-    inputs, resets = segment(0, 6, (2,), jnp.float32)
-    unrolled = core.run(core.carry((2,)), inputs, resets, [1] * 6)
-    assert_close(core.run(core.carry((2,)), inputs, resets, [6]), unrolled, 1e-5)
+@pytest.mark.parametrize("shape", [(4,), (5, 4), (3, 2, 4)], ids=str)
+def test_product_and_its_gradients(shape, x64):
+    rng = np.random.default_rng(0)
+    x, kernel, weights = (rng.normal(size=size) for size in (shape, (4, 3), (*shape[:-1], 3)))
+
+    def scalar(function):
+        return lambda x, kernel: jnp.sum(weights * jnp.sin(function(x, kernel)))
+
+    assert_close(product(x, kernel), x @ kernel, 1e-12)
+    expected = jax.grad(scalar(jnp.matmul), (0, 1))(x, kernel)
+    assert_close(jax.grad(scalar(product), (0, 1))(x, kernel), expected, 1e-12)
+
+
+def test_layers_start_unlike_each_other():
+    """Each as its block alone would: orthogonal matrices, no two alike."""
+    core = small("arelit").clone(n_layers=3)
+    inputs, resets = segment(0, 1, (2,), jnp.float32)
+    params = core.init(jax.random.key(0), core.initialize_carry((2,)), inputs, resets)["params"]
+    kernels = [np.asarray(params[f"layers_{i}"]["ffc_in"]["kernel"]) for i in range(3)]
+    for i, kernel in enumerate(kernels):
+        small_side = kernel.T @ kernel if kernel.shape[0] >= kernel.shape[1] else kernel @ kernel.T
+        np.testing.assert_allclose(small_side, 2 * np.eye(len(small_side)), atol=1e-5)
+        assert not any(np.allclose(kernel, other) for other in kernels[:i])
