@@ -10,6 +10,11 @@ import jax.numpy as jnp
 
 from networks.precision import matmul, product_precision
 
+# More layers than this are scanned in learning. The scan copies parameters and all that the gradient keeps: with
+# four layers it takes 7 % more of an update on CPU and compiles no sooner, with eight it is as fast and compiles
+# sooner.
+MOST_UNROLLED = 4
+
 
 def orthogonal(scale: float) -> Callable:
     """flax's orthogonal initialiser, under vmap one matrix after the other.
@@ -130,6 +135,10 @@ def run_layers(
 ) -> tuple[tuple, jax.Array]:
     """Apply equal blocks one after the other: carry_l, x = block_l(carry_l, x, *inputs).
 
+    A single step (acting) and few layers are unrolled, each layer reading its own arrays. A segment (learning) of
+    many layers is one scan over the stacked parameters, so that the program's size does not grow with the number
+    of layers.
+
     Args:
         blocks: modules of one class and one set of hyperparameters, bound to their own parameters.
         carries: one carry a layer.
@@ -141,13 +150,27 @@ def run_layers(
     """
     if blocks and blocks[0].is_initializing():
         _initialize(blocks, carries, x, *inputs)
-    # Not a scan over stacked parameters: its copies of parameters and of what the gradient keeps cost 6 % of an
-    # update of four layers on CPU, and the program is compiled no sooner.
-    new_carries = []
-    for block, carry in zip(blocks, carries, strict=True):
-        carry, x = block(carry, x, *inputs)
-        new_carries.append(carry)
-    return tuple(new_carries), x
+    if len(blocks) <= MOST_UNROLLED or x.shape[0] == 1 or blocks[0].is_initializing():
+        new_carries = []
+        for block, carry in zip(blocks, carries, strict=True):
+            carry, x = block(carry, x, *inputs)
+            new_carries.append(carry)
+        return tuple(new_carries), x
+
+    def stack(*trees):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    unbound = blocks[0].clone(parent=None, name=None)
+
+    def apply_layer(x, layer):
+        params, carry = layer
+        carry, x = unbound.apply({"params": params}, carry, x, *inputs)
+        return x, carry
+
+    params = stack(*[block.variables["params"] for block in blocks])
+    x, stacked = jax.lax.scan(apply_layer, x, (params, stack(*carries)))
+    new_carries = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(blocks)))
+    return new_carries, x
 
 
 def _initialize(blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *inputs: Any) -> None:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import networks
+from networks import layers
 from networks.layers import GRUGate, common_dtype, orthogonal_columns, product
-from tests.networks.cases import assert_close, segment, small
+from tests.networks.cases import Harness, assert_close, segment, small
 
 
 def test_columns_are_orthogonal_matrices_side_by_side():
@@ -58,6 +59,14 @@ def test_product_and_its_gradients(shape, x64):
     assert_close(product(x, kernel), x @ kernel, 1e-12)
     expected = jax.grad(scalar(jnp.matmul), (0, 1))(x, kernel)
     assert_close(jax.grad(scalar(product), (0, 1))(x, kernel), expected, 1e-12)
+
+
+def test_stacked_layers_are_the_unrolled_ones():
+    """A segment scans over stacked parameters, a single step unrolls: the same function of the same tree."""
+    core = Harness(small("gru").clone(n_layers=layers.MOST_UNROLLED + 2), jnp.float32)
+    inputs, resets = segment(0, 6, (2,), jnp.float32)
+    unrolled = core.run(core.carry((2,)), inputs, resets, [1] * 6)
+    assert_close(core.run(core.carry((2,)), inputs, resets, [6]), unrolled, 1e-5)
 
 
 def test_layers_start_unlike_each_other():

@@ -76,8 +76,9 @@ def test_without_its_memory_the_shipped_agent_guesses_and_with_anothers_it_follo
         assert len(success[name]) == 19 and np.all(np.abs(success[name] - 0.5) < 0.2), (name, success[name])
     assert success["exchanged, same cue"].min() > 0.95
     assert success["exchanged, other cue"].max() < 0.05
-    # What the cue left in the memory at step 0 need not be written again.
-    assert success["frozen"].min() > 0.95
+    # This agent needs a memory that changes for its first seven steps. Later, what the cue left in it at step 0
+    # need not be written again. Interventions are at t = 1 .. 19.
+    assert success["frozen"][7:].min() > 0.95 and 0.5 < success["frozen"].min() < 0.9
     np.testing.assert_allclose(
         means(shipped["interventions"]["exchanged, other cue"], "return_cost"), 5, rtol=0.05
     )
@@ -251,7 +252,7 @@ def test_gradients_are_finite_differences_of_acting_step_by_step(run_dir, reques
         weights = np.exp(outputs - outputs.max(-1, keepdims=True))
         return np.log(weights[..., chosen] / (weights.sum(-1) - weights[..., chosen]))[..., None]
 
-    step = 1e-2
+    step = 3e-3
     for episode in range(episodes):
         alone = obs[:, episode]
         directions = step * np.eye(alone.size, dtype=np.float32).reshape(-1, *alone.shape)
