@@ -16,12 +16,19 @@ from networks.precision import matmul, product_precision
 MOST_UNROLLED = 4
 
 
+def _traced_once(init: Callable) -> Callable:
+    """flax asks every initialiser for its parameter's shape in every apply; jit remembers the answer."""
+    return jax.jit(init, static_argnames=("shape", "dtype"))
+
+
+@functools.cache
 def orthogonal(scale: float) -> Callable:
     """flax's orthogonal initialiser, under vmap one matrix after the other.
 
     Batched QR decompositions can block every thread of jaxlib 0.10.2's CPU backend for ever.
     """
 
+    @_traced_once
     def init(key, shape, dtype=jnp.float32):
         @jax.custom_batching.sequential_vmap
         def one_matrix(key):
@@ -32,6 +39,7 @@ def orthogonal(scale: float) -> Callable:
     return init
 
 
+@functools.cache
 def orthogonal_columns(num_blocks: int, scale: float) -> Callable:
     """Initialiser of [d_in, num_blocks * d_out]: side by side, independent orthogonal matrices.
 
@@ -40,12 +48,14 @@ def orthogonal_columns(num_blocks: int, scale: float) -> Callable:
     return _blocks_initialiser(orthogonal(scale), num_blocks)
 
 
+@functools.cache
 def lecun_columns(num_blocks: int) -> Callable:
     """As orthogonal_columns, with flax's default initialiser."""
     return _blocks_initialiser(nn.initializers.lecun_normal(), num_blocks)
 
 
 def _blocks_initialiser(initialiser, num_blocks):
+    @_traced_once
     def init(key, shape, dtype=jnp.float32):
         keys = jax.random.split(key, num_blocks)
         blocks = jax.vmap(lambda key: initialiser(key, (shape[0], shape[1] // num_blocks), dtype))(keys)
