@@ -42,9 +42,10 @@ SQRT2 = float(np.sqrt(2.0))
 EPSILON = 1e-5
 # Steps a chunk: the chunk's states should stay in a CPU's second-level cache.
 CHUNK_LENGTH = {"sequential": 16, "associative": 64}
-# A segment that runs step by step and whose states are no more floats than this is one chunk: to make them again
-# takes almost as much time as the rest of the gradient.
-MOST_KEPT = 2**23
+# A segment that runs step by step and whose states (of a layer and a seed) are no more floats than this is one
+# chunk: to make them again takes almost as much time as the rest of the gradient. Where they are many that is no
+# gain, for a program that computes one gradient gets new pages for them from the system.
+MOST_KEPT = 2**21
 # More folded oscillators than this are an axis in the sequential form too: unrolled they compile for minutes.
 MOST_UNROLLED = 16
 

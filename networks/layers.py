@@ -13,7 +13,7 @@ from networks.precision import matmul, product_precision
 # More layers than this are scanned in learning. The scan copies parameters and all that the gradient keeps: with
 # four layers it takes 7 % more of an update on CPU and compiles no sooner, with eight it is as fast and compiles
 # sooner.
-MOST_UNROLLED = 4
+MOST_LAYERS_UNROLLED = 4
 
 
 def _traced_once(init: Callable) -> Callable:
@@ -23,7 +23,7 @@ def _traced_once(init: Callable) -> Callable:
 
 @functools.cache
 def orthogonal(scale: float) -> Callable:
-    """flax's orthogonal initialiser, under vmap one matrix after the other.
+    """flax's orthogonal initialiser of gain `scale`, a number; under vmap one matrix after the other.
 
     Batched QR decompositions can block every thread of jaxlib 0.10.2's CPU backend for ever.
     """
@@ -70,7 +70,7 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     JAX writes the gradient of the kernel as the transpose of its transpose. XLA's CPU backend then turns the whole
     cotangent around first, and takes two to four times as long as for the product written here. The leading axes
-    are not flattened: one that lies on several devices stays so.
+    are not flattened: one that lies on several devices stays so. Reverse mode only.
     """
     return matmul(x, kernel)
 
@@ -83,7 +83,7 @@ def _product_backward(factors, cotangent):
     x, kernel = factors
     rows = tuple(range(x.ndim - 1))
     d_kernel = jax.lax.dot_general(x, cotangent, ((rows, rows), ((), ())), precision=product_precision())
-    return matmul(cotangent, kernel.T), d_kernel
+    return matmul(cotangent, kernel.T).astype(x.dtype), d_kernel.astype(kernel.dtype)
 
 
 product.defvjp(_product_forward, _product_backward)
@@ -158,9 +158,10 @@ def run_layers(
     Returns:
         (carries, outputs [T, ..., d]).
     """
-    if blocks and blocks[0].is_initializing():
+    initializing = bool(blocks) and blocks[0].is_initializing()
+    if initializing and "params" not in blocks[0].variables:
         _initialize(blocks, carries, x, *inputs)
-    if len(blocks) <= MOST_UNROLLED or x.shape[0] == 1 or blocks[0].is_initializing():
+    if len(blocks) <= MOST_LAYERS_UNROLLED or x.shape[0] == 1 or initializing:
         new_carries = []
         for block, carry in zip(blocks, carries, strict=True):
             carry, x = block(carry, x, *inputs)

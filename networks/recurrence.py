@@ -1,8 +1,8 @@
 """Recurrences over time, with their gradients written out.
 
 The gradient of a scan stores every intermediate of its body and adds to the gradient of every weight in every
-step. Each gradient here stores the states or less, computes the rest again, and leaves weights to one product at
-the end.
+step. Each gradient here stores little more than the states, or less, computes the rest again, and leaves weights
+to one product at the end.
 """
 
 import functools
@@ -160,8 +160,9 @@ def outer_recurrence(initial: Matrices, inputs: OuterInputs) -> tuple[Matrices, 
         inputs: see OuterInputs.
 
     Returns:
-        (Z^j_{T-1}, read-outs [T, ...] for each j). The gradient keeps Z^j_t for every t, the outer products never;
-        the caller cuts long segments into chunks under jax.checkpoint.
+        (Z^j_{T-1}, read-outs [T, ...] for each j). The gradient keeps Z^j_t and the read-outs' gradients by row
+        and column of Q_t for every t, the outer products never; the caller cuts long segments into chunks under
+        jax.checkpoint.
     """
 
     def step(matrices, x):

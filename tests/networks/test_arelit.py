@@ -36,8 +36,8 @@ def initial(r, dtype):
     "r,form,length,most_kept",
     [
         *((r, "sequential", T, 0) for r in (1, 2, 3, 6, 40)),
-        *((r, "sequential", T, 2**23) for r in (1, 7, 40)),
-        (7, "associative", T, 2**23),
+        *((r, "sequential", T, 2**23) for r in (1, 7)),
+        (7, "associative", T, 0),
         (2, "associative", 1, 0),
     ],
 )
@@ -118,6 +118,23 @@ def test_gradient_of_long_segments_does_not_store_the_state_of_every_step(name, 
 
     per_step = (memory(768) - memory(256)) / 512
     assert per_step < 0.5 * state * batch * 4
+
+
+def test_states_of_short_segments_are_not_made_again(monkeypatch):
+    """The step's loop runs once forward and once back, with chunks once more, inside a loop over chunks."""
+    features, keep = random_features(jnp.float32, 40)
+    n = jnp.zeros((40, B), jnp.int32)
+
+    def loops(most_kept):
+        monkeypatch.setattr(arelit, "MOST_KEPT", most_kept)
+
+        def scalar(features):
+            return arelit.attention(features, keep, n, initial(2, jnp.float32), 2, "sequential")[1].sum()
+
+        return jax.jit(jax.grad(scalar)).lower(features).as_text().count("stablehlo.while")
+
+    floats = sum(x.size for x in initial(2, jnp.float32))
+    assert loops(40 * floats) == 4 < loops(40 * floats - 1)  # two of the values, two of the matrices
 
 
 def test_parameters_may_be_more_precise_than_memory_and_inputs(x64):

@@ -7,7 +7,7 @@ import pytest
 import networks
 from networks import layers
 from networks.layers import GRUGate, common_dtype, orthogonal_columns, product
-from tests.networks.cases import Harness, assert_close, segment, small
+from tests.networks.cases import assert_close, segment, small
 
 
 def test_columns_are_orthogonal_matrices_side_by_side():
@@ -61,12 +61,46 @@ def test_product_and_its_gradients(shape, x64):
     assert_close(jax.grad(scalar(product), (0, 1))(x, kernel), expected, 1e-12)
 
 
-def test_stacked_layers_are_the_unrolled_ones():
-    """A segment scans over stacked parameters, a single step unrolls: the same function of the same tree."""
-    core = Harness(small("gru").clone(n_layers=layers.MOST_UNROLLED + 2), jnp.float32)
-    inputs, resets = segment(0, 6, (2,), jnp.float32)
-    unrolled = core.run(core.carry((2,)), inputs, resets, [1] * 6)
-    assert_close(core.run(core.carry((2,)), inputs, resets, [6]), unrolled, 1e-5)
+@pytest.mark.parametrize("factor,other", [(jnp.float32, jnp.float64), (jnp.float64, jnp.float32)])
+def test_gradients_of_a_product_are_of_their_factors_dtypes(factor, other, x64):
+    x, kernel = jnp.ones((2, 4), factor), jnp.ones((4, 3), other)
+    d_x, d_kernel = jax.grad(lambda *factors: product(*factors).sum(), (0, 1))(x, kernel)
+    assert (d_x.dtype, d_kernel.dtype) == (factor, other)
+
+
+@pytest.mark.parametrize("name", ["arelit", "gru"])
+def test_scanned_layers_are_the_unrolled_ones(name, x64, monkeypatch):
+    """Values and gradients of the same tree of parameters."""
+    core = small(name).clone(n_layers=4)
+    inputs, resets = segment(0, 6, (2,), jnp.float64)
+    carry, _ = common_dtype(core.initialize_carry((2,)), inputs)
+    params, _ = common_dtype(core.init(jax.random.key(0), carry, inputs, resets), inputs)
+
+    def run(most_unrolled):
+        monkeypatch.setattr(layers, "MOST_LAYERS_UNROLLED", most_unrolled)
+
+        def scalar(params):
+            after, outputs = core.apply(params, carry, inputs, resets)
+            return jnp.sin(outputs).sum(), (after, outputs)
+
+        return jax.jit(jax.value_and_grad(scalar, has_aux=True))(params)
+
+    assert_close(run(2), run(4), 1e-9)
+
+
+def test_a_core_called_twice_in_its_start_has_one_set_of_parameters():
+    core = small("arelit").clone(n_layers=2)
+    inputs, resets = segment(0, 3, (2,), jnp.float32)
+
+    class Twice(nn.Module):
+        core: nn.Module
+
+        def __call__(self):
+            carry = self.core.initialize_carry((2,))
+            return [self.core(carry, inputs, resets)[1] for _ in range(2)]
+
+    first, second = Twice(core).init_with_output(jax.random.key(0))[0]
+    assert_close(first, second, 1e-6)
 
 
 def test_layers_start_unlike_each_other():

