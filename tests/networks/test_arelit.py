@@ -104,8 +104,7 @@ def test_carry_is_at_most_65_percent_of_the_released(r):
         ("relit", {"n_heads": 2, "d_head": 128, "nu": 1}, 2 * 128 * 128),
     ],
 )
-def test_gradient_of_long_segments_does_not_store_the_state_of_every_step(name, settings, state, monkeypatch):
-    monkeypatch.setattr(arelit, "MOST_KEPT", 2**18)  # 12 steps
+def test_gradient_does_not_store_the_state_of_every_step(name, settings, state):
     core = networks.make_core(name, n_layers=1, d_model=8, d_ffc=8, **settings)
     batch = 4
 
