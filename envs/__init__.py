@@ -4,7 +4,8 @@
     vec = envs.vectorize(env, num_envs=32, pool_size=64)                      # what trainers step
 
 A new environment is one module with `IDS`, `options(env_id)` and `make(env_id, **options)`, and its name in
-`_MODULES`. One outside JAX needs no module, see envs/host/.
+`_MODULES`; where known returns exist, also `reference(env_id, **options)`. One outside JAX needs no module, see
+envs/host/.
 """
 
 import importlib
@@ -15,7 +16,7 @@ import numpy as np
 from envs import host
 from envs.checks import check_choice, unknown
 from envs.host.vector import HostVectorEnv
-from envs.layout import over_devices
+from envs.sharding import over_devices
 from envs.vector import VectorEnv, VectorState
 from envs.wrappers import PreviousActionReward
 
@@ -29,6 +30,7 @@ __all__ = [
     "make",
     "options",
     "over_devices",
+    "reference",
     "register",
     "vectorize",
 ]
@@ -76,12 +78,27 @@ def make(env_id: str, **options: Any):
     Raises:
         ValueError: an unknown id or option, or a value the environment cannot take.
     """
-    defaults = _defaults(env_id)
-    for name, value in options.items():
-        if name not in defaults:
-            raise ValueError(unknown(f"env.{name}", value, name, defaults, what=f"an option of {env_id}"))
-        options[name] = _as_type_of(defaults[name], name, value)
-    return _module(env_id).make(env_id, **{**defaults, **options})
+    return _module(env_id).make(env_id, **_complete(env_id, options))
+
+
+def reference(env_id: str, **options: Any) -> dict[str, dict[str, Any] | None] | None:
+    """What is known of the returns of an environment.
+
+    Args:
+        env_id: as for `make`.
+        **options: as for `make`.
+
+    Returns:
+        {"random": known, "without_memory": known, "with_memory": known}: the undiscounted return of uniformly
+        random actions, of the best policy that sees the current observation alone, and of the best that
+        remembers. `known` is {"value": float, "mark": "exact" | "computed" | "measured" | "published",
+        "note": str}, or None where nothing is known. None if nothing is known of all three.
+
+    Raises:
+        ValueError: as `make` for ids, options and their types.
+    """
+    values, module = _complete(env_id, options), _module(env_id)
+    return module.reference(env_id, **values) if hasattr(module, "reference") else None
 
 
 def lives_on_host(env) -> bool:
@@ -128,6 +145,16 @@ def register(module: Any) -> None:
 
 def _defaults(env_id: str) -> dict[str, Any]:
     return dict(_module(env_id).options(env_id))
+
+
+def _complete(env_id: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Every option of an environment: those given, of their defaults' types, and the defaults of the others."""
+    defaults = _defaults(env_id)
+    for name, value in options.items():
+        if name not in defaults:
+            raise ValueError(unknown(f"env.{name}", value, name, defaults, what=f"an option of {env_id}"))
+        options[name] = _as_type_of(defaults[name], name, value)
+    return {**defaults, **options}
 
 
 def _as_type_of(default: Any, name: str, value: Any) -> Any:

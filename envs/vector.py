@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from envs.layout import on_every_device, over_devices
+from envs.sharding import on_every_device, over_devices
 
 
 @struct.dataclass
