@@ -23,10 +23,11 @@ from networks.feedforward import FeedForward
 from networks.gru import GRU
 from networks.gtrxl import GTrXL
 from networks.lstm import LSTM
+from networks.reference_mixers import reference_mixer
 from networks.reference_params import import_reference_params
 from networks.relit import ReLiT
 
-__all__ = ["CORES", "hyperparameters", "import_reference_params", "make_core"]
+__all__ = ["CORES", "hyperparameters", "import_reference_params", "make_core", "reference_mixer"]
 
 # To add a core: write its file, add it here. Trainers, --help and the property tests find it by this table.
 CORES: dict[str, type[nn.Module]] = {
@@ -69,8 +70,7 @@ def make_core(name: str, **settings: Any) -> nn.Module:
             close = difflib.get_close_matches(field, defaults, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ValueError(
-                f"core.{field}={value!r}: {name} has no such hyperparameter{hint}; "
-                f"it has: {', '.join(defaults)}"
+                f"core.{field}={value!r}: {name} has no such hyperparameter{hint}; it has: {', '.join(defaults)}"
             )
         kind = type(defaults[field])
         if kind is int and isinstance(value, np.integer):
