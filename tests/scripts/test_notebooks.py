@@ -11,9 +11,10 @@ from nbclient import NotebookClient
 from tests.marks import slow_if
 
 NOTEBOOKS = Path(__file__).parents[2] / "scripts/notebooks"
-NAMES = ("quickstart", "tmaze", "costs", "mystery_path", "own_core", "own_env")
+# In the order in which they are to be read.
+NAMES = ("1_quickstart", "2_tmaze", "3_own_core", "4_own_env", "5_mystery_path", "6_costs")
 # In every test run the one that needs no training; all of them among the slow.
-FAST = ("mystery_path",)
+FAST = ("5_mystery_path",)
 MAX_PICTURE = 60_000
 
 
@@ -82,4 +83,4 @@ def test_committed_outputs_are_clean_and_small(name):
         for word in (r"/(tmp|home|root|work|Users|usr|mnt)/", r"site-packages", r"Warning"):
             assert not re.search(word, text), text
     assert all(len(each) * 3 // 4 < MAX_PICTURE for each in pictures(notebook))
-    assert pictures(notebook) or name == "own_core"
+    assert pictures(notebook) or name == "3_own_core"
