@@ -1,9 +1,8 @@
-"""T-Mazes: a cue shown once, a corridor, and a junction where it must be remembered.
+"""TMaze-v1, TMaze-v2 and TMazeOurs: the cue is in the first observation, and an arm ends the episode.
 
-Ids: `TMaze-v1` (Bakker, 2002: places are told apart only as start, corridor and junction), `TMaze-v2` (arXiv
-2310.15719: the position is seen as a Gray code) and `TMazeOurs` (the arms beside the corridor's end are places of
-their own, which are entered). All report `episode_success`: 1 where the step ends the episode in the cue's arm, so
-an episode that runs into the time limit is a failure.
+`TMaze-v1` (Bakker, 2002: places are told apart only as start, corridor and junction), `TMaze-v2` (arXiv 2310.15719:
+the position is seen as a Gray code) and `TMazeOurs` (the arms beside the corridor's end are places of their own,
+which are entered). An episode that runs into the time limit is a failure.
 
 Observations are float32, actions integers. With N = corridor_len:
 
@@ -22,58 +21,16 @@ down (y = -1) at the junction end the episode: goal_reward if y is the cue, else
 the noise one of -1, 0, 1, also in the first observation.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from envs.checks import check_positive
-
-IDS = ("TMaze-v1", "TMaze-v2", "TMazeOurs")
 POSITION_BITS = 8
 GOAL_REWARD, WRONG_REWARD, STEP_REWARD = 4.0, -1.0, -0.1  # of v1 and v2
 UP, DOWN, LEFT, RIGHT = range(4)  # v1 and v2
-OURS_RIGHT, OURS_UP, OURS_LEFT, OURS_DOWN = range(4)
-
-
-def options(env_id: str) -> dict[str, Any]:
-    """Options of a T-Maze, under the original's names."""
-    if env_id == "TMazeOurs":
-        return {
-            "corridor_len": 160,
-            "goal_reward": 4.0,
-            "goal_penalty": 1.0,
-            "timestep_penalty": 0.1,
-            "max_episode_steps": 1000,
-        }
-    return {
-        "corridor_len": 10,
-        "num_distractors": 6,
-        "max_episode_steps": 5000 if env_id == "TMaze-v1" else 1000,
-    }
-
-
-def make(env_id: str, **options: Any):
-    """Builds a T-Maze; see `envs.make`."""
-    length = options["corridor_len"]
-    shortest = 1 if env_id == "TMazeOurs" else 2
-    longest = 2**POSITION_BITS if env_id == "TMaze-v2" else 2**20
-    if not shortest <= length <= longest:
-        why = f" (the position is seen as {POSITION_BITS} bits)" if env_id == "TMaze-v2" else ""
-        raise ValueError(f"env.corridor_len={length}: must be from {shortest} to {longest} in {env_id}{why}")
-    check_positive("env.max_episode_steps", options["max_episode_steps"])
-    limit = options["max_episode_steps"]
-    if env_id == "TMazeOurs":
-        rewards = {name: options[name] for name in ("goal_reward", "goal_penalty", "timestep_penalty")}
-        return TMazeOurs(), OursParams(max_steps_in_episode=limit, corridor_len=length, **rewards)
-    distractors = options["num_distractors"]
-    if not 0 <= distractors <= 2**10:
-        raise ValueError(f"env.num_distractors={distractors}: must be from 0 to 1024")
-    cls = TMazeV1 if env_id == "TMaze-v1" else TMazeV2
-    return cls(distractors), EnvParams(max_steps_in_episode=limit, corridor_len=length)
+FORK_RIGHT, FORK_UP, FORK_LEFT, FORK_DOWN = range(4)
 
 
 @struct.dataclass
@@ -183,7 +140,7 @@ class TMazeV2(_TMaze):
 
 
 @struct.dataclass
-class OursParams(environment.EnvParams):
+class ForkParams(environment.EnvParams):
     max_steps_in_episode: int = 1000
     corridor_len: int = 160
     goal_reward: float = 4.0
@@ -192,7 +149,7 @@ class OursParams(environment.EnvParams):
 
 
 @struct.dataclass
-class OursState(environment.EnvState):
+class ForkState(environment.EnvState):
     """time: steps taken; x: 0 .. corridor_len; y: -1, 0 or 1; cue: -1 or 1 (all int32)."""
 
     time: jax.Array
@@ -201,23 +158,27 @@ class OursState(environment.EnvState):
     cue: jax.Array
 
 
-class TMazeOurs(environment.Environment[OursState, OursParams]):
+class TMazeFork(environment.Environment[ForkState, ForkParams]):
     """The T-Maze whose arms lie beside the end of the corridor."""
 
     @property
-    def default_params(self) -> OursParams:
-        return OursParams()
+    def name(self) -> str:
+        return "TMazeOurs"
 
-    def reset_env(self, key: jax.Array, params: OursParams) -> tuple[jax.Array, OursState]:
+    @property
+    def default_params(self) -> ForkParams:
+        return ForkParams()
+
+    def reset_env(self, key: jax.Array, params: ForkParams) -> tuple[jax.Array, ForkState]:
         cue_key, noise_key = jax.random.split(key)
         cue = 2 * (jax.random.bits(cue_key).astype(jnp.int32) & 1) - 1
-        state = OursState(time=jnp.int32(0), x=jnp.int32(0), y=jnp.int32(0), cue=cue)
+        state = ForkState(time=jnp.int32(0), x=jnp.int32(0), y=jnp.int32(0), cue=cue)
         return self._observe(noise_key, state, cue, params), state
 
-    def step_env(self, key: jax.Array, state: OursState, action: jax.Array | int, params: OursParams):
+    def step_env(self, key: jax.Array, state: ForkState, action: jax.Array | int, params: ForkParams):
         action = jnp.asarray(action)
-        right = (action == OURS_RIGHT).astype(jnp.int32) - (action == OURS_LEFT).astype(jnp.int32)
-        up = (action == OURS_UP).astype(jnp.int32) - (action == OURS_DOWN).astype(jnp.int32)
+        right = (action == FORK_RIGHT).astype(jnp.int32) - (action == FORK_LEFT).astype(jnp.int32)
+        up = (action == FORK_UP).astype(jnp.int32) - (action == FORK_DOWN).astype(jnp.int32)
         y = jnp.where(state.x == params.corridor_len, up, 0)
         x = jnp.clip(state.x + right, 0, params.corridor_len)
         state = state.replace(time=state.time + 1, x=x, y=y)
@@ -228,7 +189,7 @@ class TMazeOurs(environment.Environment[OursState, OursParams]):
         obs = self._observe(key, state, jnp.int32(0), params)
         return obs, state, reward, terminated, {"episode_success": success.astype(jnp.float32)}
 
-    def _observe(self, key: jax.Array, state: OursState, cue: jax.Array, params: OursParams) -> jax.Array:
+    def _observe(self, key: jax.Array, state: ForkState, cue: jax.Array, params: ForkParams) -> jax.Array:
         # One word, where randint draws a key and two: thirds to 2^-32.
         noise = (jax.random.bits(key, dtype=jnp.uint32) % 3).astype(jnp.int32) - 1
         at_junction = ((state.x == params.corridor_len) & (state.y == 0)).astype(jnp.int32)
@@ -238,10 +199,10 @@ class TMazeOurs(environment.Environment[OursState, OursParams]):
     def num_actions(self) -> int:
         return 4
 
-    def action_space(self, params: OursParams | None = None) -> spaces.Discrete:
+    def action_space(self, params: ForkParams | None = None) -> spaces.Discrete:
         return spaces.Discrete(self.num_actions)
 
-    def observation_space(self, params: OursParams | None = None) -> spaces.Box:
+    def observation_space(self, params: ForkParams | None = None) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (4,), jnp.float32)
 
 
