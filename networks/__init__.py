@@ -20,12 +20,18 @@ import numpy as np
 
 from networks.arelit import AReLiT
 from networks.feedforward import FeedForward
+from networks.ffm import FFM
+from networks.frame_stack import FrameStack
 from networks.gru import GRU
 from networks.gtrxl import GTrXL
+from networks.lru import LRU, S5
 from networks.lstm import LSTM
+from networks.memory_trace import MemoryTrace
+from networks.mingru import MinGRU
 from networks.reference_mixers import reference_mixer
 from networks.reference_params import import_reference_params
 from networks.relit import ReLiT
+from networks.rtu import RTU
 
 __all__ = ["CORES", "hyperparameters", "import_reference_params", "make_core", "reference_mixer"]
 
@@ -36,6 +42,13 @@ CORES: dict[str, type[nn.Module]] = {
     "gtrxl": GTrXL,
     "lstm": LSTM,
     "gru": GRU,
+    "mingru": MinGRU,
+    "lru": LRU,
+    "s5": S5,
+    "rtu": RTU,
+    "ffm": FFM,
+    "frame_stack": FrameStack,
+    "memory_trace": MemoryTrace,
     "feedforward": FeedForward,
 }
 

@@ -7,6 +7,7 @@ where a step starts an episode, else 1, and `initialize_carry(batch_shape)`.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from networks.layers import Dense, common_dtype, run_layers
+from networks.layers import Dense, common_dtype, orthogonal, run_layers
 
 MakeModule = Callable[..., nn.Module]
+
+fan_in_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""Uniform between -1 / sqrt(d_in) and 1 / sqrt(d_in), the default of torch's Linear."""
 
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 """torch's LayerNorm; flax's own variance, E[x^2] - E[x]^2, cancels in float32."""
@@ -109,6 +113,50 @@ class Stack(nn.Module):
         keep = jnp.logical_not(resets).astype(inputs.dtype)
         carry, x = run_layers(self.layers, carry, self.embedding(inputs), keep)
         return carry, self.last_norm(x)
+
+
+class DenseTanh(nn.Module):
+    """A layer of an MLP, called as run_layers calls; it carries nothing."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, carry: tuple[()], x: jax.Array) -> tuple[tuple[()], jax.Array]:
+        return carry, nn.tanh(Dense(self.width, kernel_init=orthogonal(math.sqrt(2)), name="dense")(x))
+
+
+class FeatureCore(nn.Module):
+    """A core that remembers without learning how: Dense without a bias, a fixed map of what went by, an MLP.
+
+    It has the fields n_layers (of the MLP) and d_model, and says what the map is by `features` under @nn.nowrap:
+    a module like a mixer, without parameters.
+    """
+
+    @nn.nowrap
+    def features(self, **flax: Any) -> nn.Module:
+        raise NotImplementedError
+
+    def setup(self):
+        self.embedding = Dense(self.d_model, use_bias=False)
+        self.memory = self.features()
+        self.layers = [DenseTanh(self.d_model) for _ in range(self.n_layers)]
+
+    @nn.nowrap
+    def initialize_carry(self, batch_shape: tuple[int, ...]) -> Any:
+        """Empty memory; every leaf leads with batch_shape."""
+        return self.features(parent=None).initialize_carry(batch_shape)
+
+    def __call__(self, carry: Any, inputs: jax.Array, resets: jax.Array) -> tuple[Any, jax.Array]:
+        """inputs: [T, *batch, D]; resets: [T, *batch] bool, true where the input starts an episode.
+
+        Returns (carry, outputs [T, *batch, d_model]).
+        """
+        carry, inputs = common_dtype(carry, inputs)
+        keep = jnp.logical_not(resets).astype(inputs.dtype)
+        carry, x = self.memory(carry, self.embedding(inputs), keep)
+        _, x = self.layers[0]((), x)  # its input is of another width
+        _, x = run_layers(self.layers[1:], ((),) * (self.n_layers - 1), x)
+        return carry, x
 
 
 def recent_steps(window: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, list[jax.Array]]:

@@ -16,10 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from networks import ffm, frame_stack, lru, memory_trace, mingru, rtu
 from networks.layers import common_dtype
 
 # One line a kind of file.
-TRANSLATIONS: dict[str, Callable] = {}
+TRANSLATIONS: dict[str, Callable] = {
+    "mingru": mingru.from_reference,
+    "lru": lru.lru_from_reference,
+    "s5": lru.s5_from_reference,
+    "rtu": rtu.from_reference,
+    "ffm": ffm.from_reference,
+    "frame_stack": frame_stack.from_reference,
+    "memory_trace": memory_trace.from_reference,
+}
 
 
 class Named(dict):
