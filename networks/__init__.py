@@ -22,12 +22,15 @@ from networks.arelit import AReLiT
 from networks.feedforward import FeedForward
 from networks.ffm import FFM
 from networks.frame_stack import FrameStack
+from networks.gated_deltanet import GatedDeltaNet
 from networks.gru import GRU
 from networks.gtrxl import GTrXL
 from networks.lru import LRU, S5
 from networks.lstm import LSTM
+from networks.mamba2 import Mamba2
 from networks.memory_trace import MemoryTrace
 from networks.mingru import MinGRU
+from networks.mlstm import MLSTM
 from networks.reference_mixers import reference_mixer
 from networks.reference_params import import_reference_params
 from networks.relit import ReLiT
@@ -47,6 +50,9 @@ CORES: dict[str, type[nn.Module]] = {
     "s5": S5,
     "rtu": RTU,
     "ffm": FFM,
+    "mamba2": Mamba2,
+    "gated_deltanet": GatedDeltaNet,
+    "mlstm": MLSTM,
     "frame_stack": FrameStack,
     "memory_trace": MemoryTrace,
     "feedforward": FeedForward,

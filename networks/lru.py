@@ -8,8 +8,8 @@ learning Lu et al., 2023, arXiv 2303.03982): one recurrence with a complex diago
     S5, bilinear:   lambda = (1 + Lambda Delta/2) / (1 - Lambda Delta/2)       in = Delta / (1 - Lambda Delta/2)
                     Lambda = -exp(a_log) + i b    Delta = exp(log_step)        gain = 2: n of n conjugate pairs
 
-Lambda starts as the eigenvalues of HiPPO-LegS. Its real part is the negative of an exponential, so no parameter makes
-the memory grow; the released code clips it, and a clip's gradient dies.
+Lambda starts as the eigenvalues of HiPPO-LegS. Its real part is minus an exponential, so no parameter makes the
+memory grow; the released code clips it, and a clip's gradient dies.
 """
 
 import functools
@@ -88,8 +88,8 @@ def hippo(n: int, n_blocks: int) -> tuple[np.ndarray, np.ndarray]:
     """HiPPO-LegS made normal, n_blocks times along the diagonal, of which one of each conjugate pair is kept.
 
     Returns:
-        (imaginary parts of the eigenvalues [n], ascending in each block; eigenvectors [2 n, n]). The real parts are
-        -1/2.
+        (imaginary parts of the eigenvalues [n], ascending in each block; eigenvectors [2 n, n]). The real parts
+        are -1/2.
     """
     size = 2 * n // n_blocks
     p = np.sqrt(np.arange(size) + 0.5)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks import ffm, frame_stack, lru, memory_trace, mingru, rtu
+from networks import ffm, frame_stack, gated_deltanet, lru, mamba2, memory_trace, mingru, mlstm, rtu
 from networks.layers import common_dtype
 
 # One line a kind of file.
@@ -26,6 +26,9 @@ TRANSLATIONS: dict[str, Callable] = {
     "s5": lru.s5_from_reference,
     "rtu": rtu.from_reference,
     "ffm": ffm.from_reference,
+    "mamba2": mamba2.from_reference,
+    "gated_deltanet": gated_deltanet.from_reference,
+    "mlstm": mlstm.from_reference,
     "frame_stack": frame_stack.from_reference,
     "memory_trace": memory_trace.from_reference,
 }
@@ -86,7 +89,7 @@ def reference_mixer(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
     plain = any(name.startswith("plain/") for name in weights.used)
     if left_over := sorted(weights.keys() - weights.used - ({*arrays} if plain else set())):
         raise ValueError(f"{kind}: arrays that are not part of it: {', '.join(left_over)}")
-    module, variables = ReferenceMixer(mixer), {"params": {"mixer": jax.tree.map(jnp.asarray, params)}}
+    module, variables = ReferenceMixer(mixer), {"params": {"mixer": jax.tree.map(np.asarray, params)}}
     _check_shapes(kind, module, variables, input_width)
     return module, variables
 

@@ -6,8 +6,8 @@
     linear:     y_t = act([c1_t; c2_t]);    the carry is c before act
     nonlinear:  the carry that enters the next step is y_t itself
 
-The released layers carry the traces of real-time recurrent learning; the values are the same, and the gradient here
-is backpropagation through the segment, as for every other core.
+The released layers carry the traces of real-time recurrent learning. Their values are these; the gradient here is
+backpropagation through the segment, as for every other core.
 """
 
 import functools
