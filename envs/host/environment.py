@@ -1,4 +1,4 @@
-"""Environments outside JAX as gymnax environments: any nesting of vmap becomes one ordered host call a step."""
+"""Environments of the host as gymnax environments: any nesting of vmap becomes one ordered call a step."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jax.experimental import io_callback
 
-from envs.host.pool import Group, Pool
+from envs.host.workers import Group, NoPicture, Workers
 
 PICTURE_SIDE = 192  # pixels at least of a rendered picture: what agents see is small
 
@@ -41,10 +41,13 @@ class HostParams:
             made, and keep it where this is replaced.
         restarts: whether `step_env` begins the next episode where one has ended; if not, the environment stays
             at its end. Episodes with and without restarts are played in environments of their own.
+        drawn: whether `render` will be asked for frames, without restarts: the environments are made so that they
+            draw them, and stay open at their ends.
     """
 
     max_steps_in_episode: int = struct.field(pytree_node=False, default=0)
     restarts: bool = struct.field(pytree_node=False, default=False)
+    drawn: bool = struct.field(pytree_node=False, default=False)
 
 
 class HostEnvironment(environment.Environment):
@@ -57,9 +60,13 @@ class HostEnvironment(environment.Environment):
 
     What happens depends on the keys of the resets and the actions only. Works on one device; seeds are vmapped.
 
+    `render(state, params)` is there where there are pictures; elsewhere `no_picture` says why. What an agent sees
+    as an image is in every state. Other frames (`render_mode="rgb_array"`) the environment draws of itself as it
+    is now: play with `params.replace(drawn=True)` and draw after the reset and after each step.
+
     Args:
         name: for messages.
-        pool: worker processes.
+        workers: worker processes.
         max_steps: the time limit in steps, at which episodes are truncated; 0: the environment's own.
 
     Raises:
@@ -68,9 +75,9 @@ class HostEnvironment(environment.Environment):
 
     lives_on_host = True
 
-    def __init__(self, name: str, pool: Pool, max_steps: int = 0):
+    def __init__(self, name: str, workers: Workers, max_steps: int = 0):
         super().__init__()
-        self.pool, self.spec = pool, pool.spec
+        self.workers, self.spec = workers, workers.spec
         self.max_steps = max_steps or self.spec.max_steps
         if self.max_steps < 1:
             raise ValueError(
@@ -81,11 +88,18 @@ class HostEnvironment(environment.Environment):
                 f"env.max_steps_in_episode={max_steps}: must be at most {self.spec.max_steps}, the time limit of "
                 f"{name} itself"
             )
-        pool.limit(self.max_steps)
+        workers.limit(self.max_steps)
         self._name = name
-        self._episodes = {restarts: _Episodes(pool, restarts) for restarts in (False, True)}
+        kinds = ((False, False), (True, False), (False, True))
+        self._episodes = {kind: _Episodes(workers, *kind) for kind in kinds}
+        self.no_picture: str | None = None
+        # Only environments with a picture have the attribute.
         if len(self.spec.obs_shape) == 3 and self.spec.obs_dtype == "uint8":
-            self.render = self._render  # only environments with a picture have the attribute
+            self.render = self._show
+        elif not self.spec.no_frames:
+            self.render = self._draw
+        else:
+            self.no_picture = f"{name} has no picture: {self.spec.no_frames}"
 
     @property
     def name(self) -> str:
@@ -94,7 +108,7 @@ class HostEnvironment(environment.Environment):
     @property
     def failure(self) -> str | None:
         """Why the workers are gone, in one line: a fault of theirs or an action that is none; else None."""
-        return self.pool.broken
+        return self.workers.broken
 
     @property
     def default_params(self) -> HostParams:
@@ -129,7 +143,7 @@ class HostEnvironment(environment.Environment):
         seed = (jax.random.bits(key, (), jnp.uint32) >> 1).astype(jnp.int32)
         spec = self.spec
         shapes = ((spec.obs_shape, spec.obs_dtype), ((), "int32"))
-        obs, slot = _host_call(self._episodes[params.restarts].reset, shapes)(seed)
+        obs, slot = _host_call(self._episodes[params.restarts, params.drawn].reset, shapes)(seed)
         no = jnp.zeros((), bool)
         return obs, HostState(slot=slot, obs=obs, terminated=no, truncated=no)
 
@@ -139,13 +153,25 @@ class HostEnvironment(environment.Environment):
         spec = self.spec
         obs_type = (spec.obs_shape, spec.obs_dtype)
         shapes = (obs_type, obs_type, ((), "float32"), ((), "bool"), ((), "bool"))
-        step = _host_call(self._episodes[params.restarts].step, shapes)
+        step = _host_call(self._episodes[params.restarts, params.drawn].step, shapes)
         action = action.astype(spec.action_dtype)
         final_obs, obs, reward, terminated, truncated = step(state.slot, action)
         state = state.replace(obs=obs, terminated=terminated, truncated=truncated)
         return final_obs, state, reward, terminated, {}
 
-    def _render(self, state: HostState, params=None) -> np.ndarray:
+    def _draw(self, state: HostState, params=None) -> np.ndarray:
+        """The frame that the environment draws of itself now, uint8 [height, width, 3].
+
+        Raises:
+            NoPicture: it cannot.
+            ValueError: the state is not of the last reset with `drawn`.
+        """
+        try:
+            return self._episodes[False, True].frame(int(state.slot))
+        except NoPicture as why:
+            raise NoPicture(f"{self.name} has no picture: {why}") from None
+
+    def _show(self, state: HostState, params=None) -> np.ndarray:
         """What the agent sees, uint8 [height, width, 3], enlarged; nothing is drawn anew."""
         image = np.asarray(state.obs)
         factor = max(1, PICTURE_SIDE // max(image.shape[:2]))
@@ -159,8 +185,8 @@ class _Episodes:
     Only NumPy in here. An operation of JAX in a callback can wait for ever for the program that waits for it.
     """
 
-    def __init__(self, pool: Pool, restarts: bool):
-        self._pool, self._restarts = pool, restarts
+    def __init__(self, workers: Workers, restarts: bool, drawn: bool):
+        self._workers, self._restarts, self._drawn = workers, restarts, drawn
         self._group: Group | None = None
         self._first = 0  # slot of the group's first environment; no slot number serves twice
 
@@ -173,7 +199,7 @@ class _Episodes:
                 self._group.close()
                 self._group = None
         if self._group is None:
-            self._group = self._pool.open(count, self._restarts)
+            self._group = self._workers.open(count, self._restarts, self._drawn)
         obs = self._group.reset(seeds.ravel())
         slots = np.arange(self._first, self._first + count, dtype=np.int32)
         return obs.reshape(seeds.shape + obs.shape[1:]), slots.reshape(seeds.shape)
@@ -195,14 +221,20 @@ class _Episodes:
             out = tuple(each[index] for each in out)
         return tuple(each.reshape(slots.shape + each.shape[1:]) for each in out)
 
+    def frame(self, slot: int) -> np.ndarray:
+        """What the environment looks like now."""
+        if self._group is None or not 0 <= slot - self._first < self._group.num_envs:
+            raise ValueError(f"frame of environment {slot}: must be of the last reset with drawn=True")
+        return self._group.frame(slot - self._first)
+
     def _check_actions(self, actions: np.ndarray) -> None:
         """A policy that has diverged draws -1 or NaN, which environments take for something else or fail at."""
-        count = self._pool.spec.num_actions
+        count = self._workers.spec.num_actions
         good = (actions >= 0) & (actions < count) if count else np.isfinite(actions)
         if not good.all():
             allowed = f"from 0 to {count - 1}" if count else "finite"
             first = actions[~good][0]
-            self._pool.fail(f"action {first}: must be {allowed}; the policy's parameters are likely not finite")
+            self._workers.fail(f"action {first}: must be {allowed}; the policy's parameters are likely not finite")
 
 
 def _host_call(host, shapes, lead: tuple[int, ...] = ()):

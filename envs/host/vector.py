@@ -1,4 +1,4 @@
-"""The batched form of environments that live outside JAX, with the interface of envs.VectorEnv."""
+"""The batched form of environments of the host, with the interface of envs.VectorEnv."""
 
 from typing import Any
 

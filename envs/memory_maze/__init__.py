@@ -51,24 +51,24 @@ def make(env_id: str, **options: Any):
         ValueError: a package or OpenGL is missing, or versions that do not work together; says how to mend it.
     """
     _check_packages(env_id)
-    maze, environment = factory("FastMemoryMaze")
+    maze, variables = factory("FastMemoryMaze")
     kwargs = {"size": _size(env_id), "max_steps": options["max_steps_in_episode"]}
     try:
-        return connect(env_id, maze, kwargs, environment=environment, **options)
+        return connect(env_id, maze, kwargs, variables=variables, **options)
     except WorkerError as error:
-        raise ValueError(_mend(env_id, environment["MUJOCO_GL"], str(error))) from error
+        raise ValueError(_mend(env_id, variables["MUJOCO_GL"], str(error))) from error
 
 
 def factory(name: str) -> tuple[str, dict[str, str]]:
-    """What a `Pool` needs for a class of fast.py: its factory, and variables of its workers."""
+    """What `Workers` need for a class of fast.py: its factory, and variables of their operating system."""
     gl = os.environ.get("MUJOCO_GL", "egl")
-    environment = {
+    variables = {
         "MUJOCO_GL": gl,
         "LP_NUM_THREADS": "0",  # of Mesa's software rendering: the worker's own thread draws
     }
     if gl in COMMANDS:
-        environment["PYOPENGL_PLATFORM"] = gl
-    return f"{Path(__file__).with_name('fast.py').resolve()}:{name}", environment
+        variables["PYOPENGL_PLATFORM"] = gl
+    return f"{Path(__file__).with_name('fast.py').resolve()}:{name}", variables
 
 
 def _size(env_id: str) -> str:

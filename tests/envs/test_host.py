@@ -1,4 +1,4 @@
-"""The bridge to environments outside JAX, with small environments: no MuJoCo, no pictures."""
+"""The bridge to environments of the host, with small environments: no MuJoCo, no pictures."""
 
 import os
 import pathlib
@@ -17,9 +17,9 @@ from gymnax.environments import spaces
 
 import envs
 from algos.harness import RunError, loop
-from envs.host import pool as host_pool
+from envs.host import workers as host_workers
 from envs.host.environment import HostEnvironment
-from envs.host.pool import Pool, WorkerError
+from envs.host.workers import WorkerError, Workers
 from tests.envs.host_environments import LIMIT
 from tests.processes import gone, wait_until
 
@@ -36,7 +36,7 @@ def make(function, **options):
 def counter():
     env, params = make("counter")
     yield env, params
-    env.pool.close()
+    env.workers.close()
 
 
 ODD = """
@@ -142,13 +142,13 @@ def test_any_nesting_of_vmap_is_one_host_call_a_step(counter, monkeypatch, seeds
     env, params = counter
     calls = []
     for kind in ("reset", "step"):
-        original = getattr(env._episodes[True], kind)
+        original = getattr(env._episodes[True, False], kind)
 
         def counted(*args, kind=kind, original=original):
             calls.append((kind, np.shape(args[0])))
             return original(*args)
 
-        monkeypatch.setattr(env._episodes[True], kind, counted)
+        monkeypatch.setattr(env._episodes[True, False], kind, counted)
     run = rollout(env, params)
     if seeds:
         jax.block_until_ready(jax.jit(jax.vmap(run))(keys(seeds)))
@@ -172,7 +172,7 @@ def callbacks(jaxpr):
 def test_calls_are_ordered_and_take_only_small_arrays():
     env, params = make("image")
     found = list(callbacks(jax.make_jaxpr(jax.vmap(rollout(env, params)))(keys(S)).jaxpr))
-    env.pool.close()
+    env.workers.close()
     assert [each.primitive.name for each in found] == ["io_callback"] * 2  # a reset and, in the scan, a step
     for each in found:
         assert each.params["ordered"]
@@ -237,14 +237,14 @@ def test_the_end_is_a_truncation_with_the_final_observation(counter):
 def test_a_terminal_state_is_no_truncation():
     env, params = make("terminating", max_steps_in_episode=LIMIT)  # both at the same step
     _, out = jax.jit(rollout(env, params))(jax.random.key(0))
-    env.pool.close()
+    env.workers.close()
     assert out["terminated"][LIMIT - 1].all() and not out["truncated"].any()
 
 
 def test_a_time_limit_can_be_set():
     env, params = make("counter", max_steps_in_episode=4)
     _, out = jax.jit(rollout(env, params))(jax.random.key(0))
-    env.pool.close()
+    env.workers.close()
     np.testing.assert_array_equal(out["truncated"][:, 0], np.arange(1, T + 1) % 4 == 0)
 
 
@@ -282,9 +282,7 @@ def test_states_of_an_earlier_reset_are_refused(counter):
     _, old = reset(keys(2), params)
     reset(keys(2), params)
     with pytest.raises(Exception, match="must be each of the 2 environments that the last reset made"):
-        jax.block_until_ready(
-            jax.vmap(env.step_env, (0, 0, 0, None))(keys(2), old, jnp.ones(2, int), params)
-        )
+        jax.block_until_ready(jax.vmap(env.step_env, (0, 0, 0, None))(keys(2), old, jnp.ones(2, int), params))
 
 
 def test_the_previous_action_and_reward_can_be_appended(counter):
@@ -306,7 +304,7 @@ def test_a_gymnasium_environment_by_its_id():
     env, params = envs.make("gymnasium/CartPole-v1", workers=1)
     assert params.max_steps_in_episode == 500 and env.action_space(params).n == 2
     obs, out = jax.jit(rollout(env, params))(jax.random.key(0))
-    env.pool.close()
+    env.workers.close()
     assert "gymnasium.envs.classic_control" not in sys.modules  # nothing of it runs in this process
     assert obs.shape == (B, 4) and obs.dtype == jnp.float32 and out["terminated"].any()
     assert (out["reward"] == 1).all() and len(np.unique(obs)) == obs.size
@@ -316,7 +314,7 @@ def test_an_environment_that_a_module_of_the_users_registers():
     env, params = envs.make(f"gymnasium/{MODULE}:CartPoleP-v1", workers=1)
     assert env.observation_space(params).shape == (2,)
     obs, _ = jax.jit(rollout(env, params))(jax.random.key(0))
-    env.pool.close()
+    env.workers.close()
     assert obs.shape == (B, 2)
 
 
@@ -324,7 +322,7 @@ def test_a_dm_env_environment():
     env, params = make("dm_counter")
     assert env.observation_space(params).shape == (3,) and isinstance(env.action_space(params), spaces.Discrete)
     obs, out = jax.jit(rollout(env, params))(jax.random.key(0))
-    env.pool.close()
+    env.workers.close()
     assert len(set(obs[:, 2].tolist())) > 1  # seeds differ
     np.testing.assert_array_equal(out["reward"], out["action"])
     assert (out["terminated"][LIMIT - 1] == (obs[:, 1] == 1)).all()
@@ -336,7 +334,7 @@ def test_continuous_actions():
     space = env.action_space(params)
     assert space.shape == (1,) and space.low == -1
     _, out = jax.jit(rollout(env, params))(jax.random.key(0))
-    env.pool.close()
+    env.workers.close()
     np.testing.assert_array_equal(out["reward"], out["action"][..., 0])
 
 
@@ -345,7 +343,7 @@ def test_pictures_are_what_the_agent_saw():
     _, state = env.reset_env(jax.random.key(0), params)
     _, state, *_ = env.step_env(jax.random.key(0), state, jnp.int32(0), params)
     picture = env.render(jax.device_get(state), params)
-    env.pool.close()
+    env.workers.close()
     assert picture.shape == (192, 192, 3) and picture.dtype == np.uint8 and (picture == 40).all()
     assert not hasattr(make("counter")[0], "render")
 
@@ -354,7 +352,6 @@ def test_pictures_are_what_the_agent_saw():
     ("env_id", "options", "message"),
     [
         ("gymnasium/CartPol-v1", {}, r"worker 0 raised NameNotFound: .*CartPol"),
-        ("gymnasium/FrozenLake-v1", {}, r"worker 0 raised TypeError: observations of Discrete\(16\): must"),
         (f"host/{MODULE}:cannot_be_made", {}, "worker 0 raised OSError: no such maze in the second line"),
         (f"host/{MODULE}:nothing", {}, "worker 0 raised AttributeError: .*nothing"),
         ("host/no_such_module:f", {}, "worker 0 raised ModuleNotFoundError: .*no_such_module"),
@@ -383,8 +380,8 @@ def test_an_observation_of_another_shape_is_refused_whenever_it_comes(odd):
 
 
 def test_what_an_environment_prints_goes_to_stderr(odd, capfd):
-    pool = Pool(f"{odd}:prints", {}, 1, 60)
-    pool.close()
+    workers = Workers(f"{odd}:prints", {}, 1, 60)
+    workers.close()
     out, err = capfd.readouterr()
     assert out == "" and "hello from the environment" in err
 
@@ -408,7 +405,7 @@ def test_a_time_limit_beyond_the_environments_own_is_refused():
     with pytest.raises(ValueError, match=message):
         envs.make("gymnasium/CartPole-v1", max_steps_in_episode=501, workers=1)
     env, params = envs.make("gymnasium/CartPole-v1", max_steps_in_episode=500, workers=1)
-    env.pool.close()
+    env.workers.close()
     assert params.max_steps_in_episode == 500
 
 
@@ -434,7 +431,7 @@ def test_a_fault_of_a_worker_ends_the_program_with_its_reason(fault):
     assert source_line in str(error.value)  # the worker's own traceback
     assert time.monotonic() - begin < 15
     assert "\n" not in env.failure
-    wait_until(lambda: all(gone(pid) for pid in env.pool.pids))
+    wait_until(lambda: all(gone(pid) for pid in env.workers.pids))
     with pytest.raises(jax.errors.JaxRuntimeError, match=reason):  # at once, and again with the reason
         jax.block_until_ready(run(jax.random.key(0)))
     assert jax.jit(lambda x: x + 1)(1) == 2
@@ -466,7 +463,7 @@ def test_actions_of_a_policy_that_diverged_are_no_fault_of_the_environment(funct
         loop.environment_failures(config, trainer, lambda: "; go on"),
     ):
         jax.block_until_ready(run(actions))
-    assert env.failure == message and all(gone(pid) for pid in env.pool.pids)
+    assert env.failure == message and all(gone(pid) for pid in env.workers.pids)
 
 
 def test_other_errors_pass_where_no_environment_failed(counter):
@@ -476,72 +473,72 @@ def test_other_errors_pass_where_no_environment_failed(counter):
 
 
 def test_a_worker_that_dies_before_it_gets_the_memory_is_named(monkeypatch):
-    pool = Pool(f"{MODULE}:counter", {}, 1, 60)
-    pool.limit(50)
+    workers = Workers(f"{MODULE}:counter", {}, 1, 60)
+    workers.limit(50)
     send_handle = reduction.send_handle
 
     def killed_before(connection, handle, pid):
-        (process, _), *_ = pool._workers
+        (process, _), *_ = workers._started
         process.kill()
         process.wait()  # for all its threads: the last one closes the socket
         send_handle(connection, handle, pid)
 
     monkeypatch.setattr(reduction, "send_handle", killed_before)
     with pytest.raises(WorkerError, match=r"worker 0 \(process \d+\) died, exit code -9"):
-        pool.open(2, restarts=True)
-    assert "died, exit code -9" in pool.broken
+        workers.open(2, restarts=True)
+    assert "died, exit code -9" in workers.broken
 
 
 def test_a_slow_group_is_no_hanging_one():
     """The time-out is of a single environment: 30 steps of 0.1 s in one worker take longer than 2 s."""
-    pool = Pool(f"{MODULE}:slow", {}, 1, 2.0)
-    pool.limit(50)
-    group = pool.open(30, restarts=True)
+    workers = Workers(f"{MODULE}:slow", {}, 1, 2.0)
+    workers.limit(50)
+    group = workers.open(30, restarts=True)
     group.reset(np.arange(30))
     assert group.step(np.zeros(30, np.int32))[2].shape == (30,)
-    pool.close()
+    workers.close()
 
 
 def test_start_up_has_its_own_time_out(odd, monkeypatch):
     """The first environment takes longer to be made than a step may."""
-    pool = Pool(f"{odd}:late", {}, 1, 0.5)
-    pool.close()
-    monkeypatch.setattr(host_pool, "START_UP_S", 0.6)
+    workers = Workers(f"{odd}:late", {}, 1, 0.5)
+    workers.close()
+    monkeypatch.setattr(host_workers, "START_UP_S", 0.6)
     with pytest.raises(WorkerError, match=r"gave no sign of life for 0.6 s"):
-        Pool(f"{odd}:late", {}, 1, 0.5)
+        Workers(f"{odd}:late", {}, 1, 0.5)
 
 
 def test_signals_that_stop_a_job_reach_workers_through_their_parent_only():
-    pool = Pool(f"{MODULE}:counter", {}, 1, 60)
-    pool.limit(50)
-    (pid,) = pool.pids
+    workers = Workers(f"{MODULE}:counter", {}, 1, 60)
+    workers.limit(50)
+    (pid,) = workers.pids
     assert os.getpgid(pid) == pid  # not that of the terminal's job
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(pid, number)
-    group = pool.open(1, restarts=True)
+    group = workers.open(1, restarts=True)
     assert group.reset(np.zeros(1, int)).shape == (1, 4)
-    pool.close()
+    workers.close()
 
 
 def test_closing_ends_the_workers():
-    pool = Pool(f"{MODULE}:counter", {}, 2, 60)
-    HostEnvironment("x", pool, 50)
-    pool.open(2, restarts=True)
-    assert len(pool.pids) == 2
-    pool.close()
-    assert all(gone(pid) for pid in pool.pids)
+    workers = Workers(f"{MODULE}:counter", {}, 2, 60)
+    HostEnvironment("x", workers, 50)
+    workers.open(2, restarts=True)
+    assert len(workers.pids) == 2
+    workers.close()
+    assert all(gone(pid) for pid in workers.pids)
     with pytest.raises(WorkerError, match="closed"):
-        pool.open(2, restarts=True)
+        workers.open(2, restarts=True)
 
 
 PARENT = """
 import sys, threading, time
 import numpy as np
-from envs.host.pool import Pool
+from envs.host.workers import Workers
 
-pool = Pool(sys.argv[1], {}, 2, 3600)
-pool.limit(50)
-group = pool.open(4, restarts=True)
+workers = Workers(sys.argv[1], {}, 2, 3600)
+workers.limit(50)
+group = workers.open(4, restarts=True)
 group.reset(np.arange(4))
 
 def play():
@@ -550,7 +547,7 @@ def play():
 
 threading.Thread(target=play, daemon=True).start()
 time.sleep(0.3)
-print(*pool.pids, flush=True)
+print(*workers.pids, flush=True)
 sys.stdin.readline()
 """
 

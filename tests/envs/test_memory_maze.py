@@ -30,7 +30,7 @@ def maze():
             pytest.skip(str(error))
         raise
     yield env, params
-    env.pool.close()
+    env.workers.close()
 
 
 def installed(**versions):

@@ -49,7 +49,7 @@ def test_a_signal_stops_at_once_with_the_last_checkpoint_whole_and_a_resume_goes
         wait_until(lambda workers=workers: all(gone(pid) for pid in workers))
         loaded = load_run(run, pytest.fail)
         assert loaded.update == update
-        loaded.trainer.env.pool.close()
+        loaded.trainer.env.workers.close()
         process = start("--resume", run)
     wait_for_checkpoint(run, 3, process)
     process.kill()
