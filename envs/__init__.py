@@ -39,6 +39,7 @@ __all__ = [
 _MODULES = (
     "envs.brax_tasks",
     "envs.gymnax_tasks",
+    "envs.popgym",
     "envs.tmaze",
     "envs.craftax_tasks",
     "envs.mystery_path",
