@@ -43,6 +43,7 @@ _MODULES = (
     "envs.tmaze",
     "envs.craftax_tasks",
     "envs.mystery_path",
+    "envs.minigrid_memory",
     "envs.memory_maze",
 )
 _MODULE_OF = {env_id: module for module in map(importlib.import_module, _MODULES) for env_id in module.IDS}
