@@ -115,16 +115,6 @@ class Stack(nn.Module):
         return carry, self.last_norm(x)
 
 
-class DenseTanh(nn.Module):
-    """A layer of an MLP, called as run_layers calls; it carries nothing."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, carry: tuple[()], x: jax.Array) -> tuple[tuple[()], jax.Array]:
-        return carry, nn.tanh(Dense(self.width, kernel_init=orthogonal(math.sqrt(2)), name="dense")(x))
-
-
 class FeatureCore(nn.Module):
     """A core that remembers without learning how: Dense without a bias, a fixed map of what went by, an MLP.
 
@@ -139,7 +129,7 @@ class FeatureCore(nn.Module):
     def setup(self):
         self.embedding = Dense(self.d_model, use_bias=False)
         self.memory = self.features()
-        self.layers = [DenseTanh(self.d_model) for _ in range(self.n_layers)]
+        self.layers = [Dense(self.d_model, kernel_init=orthogonal(math.sqrt(2))) for _ in range(self.n_layers)]
 
     @nn.nowrap
     def initialize_carry(self, batch_shape: tuple[int, ...]) -> Any:
@@ -154,8 +144,8 @@ class FeatureCore(nn.Module):
         carry, inputs = common_dtype(carry, inputs)
         keep = jnp.logical_not(resets).astype(inputs.dtype)
         carry, x = self.memory(carry, self.embedding(inputs), keep)
-        _, x = self.layers[0]((), x)  # its input is of another width
-        _, x = run_layers(self.layers[1:], ((),) * (self.n_layers - 1), x)
+        for layer in self.layers:  # fewer operations than a scan over them would take
+            x = nn.tanh(layer(x))
         return carry, x
 
 

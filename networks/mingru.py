@@ -4,7 +4,7 @@
     h_t  = keep_t (1 - z_t) h_{t-1} + z_t h~_t               y_t = W_o h_t
 
 b_z is a departure: with the paper's 0 the memory starts with a half-life of one step. Here z starts near 1 / tau
-with tau evenly spread in its logarithm over 2 .. horizon, one per channel; a horizon of 1 or 2 is the paper's start.
+with log tau evenly spread over 2 .. horizon, one per channel; a horizon of 1 or 2 is the paper's start.
 The states stay between 0 and the largest h~, so nothing needs the log domain of the released code.
 """
 
