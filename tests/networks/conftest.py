@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from networks import arelit, gtrxl, recurrence
+from networks import arelit, chunked, gtrxl, recurrence
 
 
 @pytest.fixture
@@ -19,4 +19,5 @@ def short_chunks():
         patch.setattr(recurrence, "MATRIX_CHUNK", 2)
         patch.setattr(arelit, "CHUNK_LENGTH", {"sequential": 2, "associative": 2})
         patch.setattr(arelit, "MOST_KEPT", 0)
+        patch.setattr(chunked, "CHUNK_LENGTH", {"cpu": 2, "accelerator": 2})
         yield
