@@ -1,8 +1,8 @@
 """TMaze-v1, TMaze-v2 and TMazeOurs: the cue is in the first observation, and an arm ends the episode.
 
-`TMaze-v1` (Bakker, 2002: places are told apart only as start, corridor and junction), `TMaze-v2` (arXiv 2310.15719:
-the position is seen as a Gray code) and `TMazeOurs` (the arms beside the corridor's end are places of their own,
-which are entered). An episode that runs into the time limit is a failure.
+`TMaze-v1` (Bakker, 2002: places are told apart only as start, corridor and junction), `TMaze-v2` (arXiv
+2310.15719: the position is seen as a Gray code) and `TMazeOurs` (the arms beside the corridor's end are places of
+their own, which are entered). An episode that runs into the time limit is a failure.
 
 Observations are float32, actions integers. With N = corridor_len:
 
@@ -26,6 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
+
+from envs.tmaze.rendering import Scene, draw
 
 POSITION_BITS = 8
 GOAL_REWARD, WRONG_REWARD, STEP_REWARD = 4.0, -1.0, -0.1  # of v1 and v2
@@ -95,6 +97,18 @@ class _TMaze(environment.Environment[EnvState, EnvParams]):
 
     def observation_space(self, params: EnvParams | None = None) -> spaces.Box:
         return spaces.Box(0.0, 1.0, (self.place_size + self.num_distractors,), jnp.float32)
+
+    def render(self, state: EnvState, params: EnvParams) -> np.ndarray:
+        """The maze as a picture, uint8 [height, width, 3]; the arms are no places, so nobody is seen in them."""
+        scene = Scene(
+            junction=params.corridor_len - 1,
+            x=int(state.position),
+            y=0,
+            cue=1 if int(state.cue) == UP else -1,
+            cue_seen=int(state.time) == 0,
+            caption=f"step {int(state.time)} of {params.max_steps_in_episode}",
+        )
+        return draw(scene)
 
 
 class TMazeV1(_TMaze):
@@ -204,6 +218,18 @@ class TMazeFork(environment.Environment[ForkState, ForkParams]):
 
     def observation_space(self, params: ForkParams | None = None) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (4,), jnp.float32)
+
+    def render(self, state: ForkState, params: ForkParams) -> np.ndarray:
+        """The maze as a picture, uint8 [height, width, 3]."""
+        scene = Scene(
+            junction=params.corridor_len,
+            x=int(state.x),
+            y=int(state.y),
+            cue=int(state.cue),
+            cue_seen=int(state.time) == 0,
+            caption=f"step {int(state.time)} of {params.max_steps_in_episode}",
+        )
+        return draw(scene)
 
 
 def _gray_code(n: jax.Array) -> jax.Array:

@@ -1,0 +1,2 @@
+def reference(env_id, **options):
+    return None
