@@ -4,11 +4,12 @@
     vec = envs.vectorize(env, num_envs=32, pool_size=64)                      # what trainers step
 
 A new environment is one module with `IDS`, `options(env_id)` and `make(env_id, **options)`, and its name in
-`_MODULES`; where known returns exist, also `reference(env_id, **options)`. One outside JAX needs no module, see
-envs/host/.
+`_MODULES`; where known returns exist, also `reference(env_id, **options)`. One that is no JAX program needs no
+module, see envs/host/.
 """
 
 import importlib
+import json
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,13 @@ _MODULES = (
     "envs.brax_tasks",
     "envs.gymnax_tasks",
     "envs.popgym",
+    "envs.popgym_control",
     "envs.tmaze",
     "envs.craftax_tasks",
     "envs.mystery_path",
     "envs.minigrid_memory",
+    "envs.rocksample",
+    "envs.battleship",
     "envs.memory_maze",
 )
 _MODULE_OF = {env_id: module for module in map(importlib.import_module, _MODULES) for env_id in module.IDS}
@@ -104,7 +108,7 @@ def reference(env_id: str, **options: Any) -> dict[str, dict[str, Any] | None] |
 
 
 def lives_on_host(env) -> bool:
-    """Whether an environment is stepped by worker processes, outside the compiled program."""
+    """Whether an environment is no JAX program: worker processes step it."""
     return getattr(env, "lives_on_host", False)
 
 
@@ -114,7 +118,7 @@ def vectorize(env, num_envs: int, pool_size: int) -> VectorEnv | HostVectorEnv:
     Args:
         env: what `make` returned, wrapped or not.
         num_envs: copies of it.
-        pool_size: start states that a VectorEnv holds; environments outside JAX make their own.
+        pool_size: start states that a VectorEnv holds; environments of the host make their own.
     """
     return HostVectorEnv(env, num_envs) if lives_on_host(env) else VectorEnv(env, num_envs, pool_size)
 
@@ -160,8 +164,15 @@ def _complete(env_id: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_type_of(default: Any, name: str, value: Any) -> Any:
-    """Checks that `value` is of the default's type; an int stands for a float, a tuple for a list."""
+    """Checks that `value` is of the default's type; an int stands for a float, a tuple for a list, a dictionary
+    for its JSON.
+    """
     kind = type(default)
+    if default == "{}" and isinstance(value, dict):
+        try:
+            value = json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"env.{name}={value!r}: must be possible in JSON; {error}") from None
     if isinstance(value, np.generic):  # numpy's own number, text or flag
         value = value.item()
     if (kind, type(value)) in ((float, int), (list, tuple)):
