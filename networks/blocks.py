@@ -149,8 +149,8 @@ class FeatureCore(nn.Module):
         return carry, x
 
 
-def recent_steps(window: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-    """x_t, x_{t-1}, .., x_{t-k+1} for every step t, zeros where the episode had not begun yet.
+def join_window(window: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The steps in a window and those that follow, one after the other, and the number of each one's episode.
 
     Args:
         window: the last k - 1 steps, oldest first [..., k - 1, d]; zeros when empty.
@@ -158,15 +158,29 @@ def recent_steps(window: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.
         keep: [T, ...], 0 where the step starts an episode, else 1.
 
     Returns:
-        (window after the last step, k arrays [T, ..., d], the newest step first).
+        (steps [k - 1 + T, ..., d], episodes [k - 1 + T, ...], 0 in the window).
+    """
+    steps = jnp.concatenate([jnp.moveaxis(window, -2, 0), x])
+    unknown = jnp.zeros((window.shape[-2], *keep.shape[1:]), jnp.int32)
+    return steps, jnp.concatenate([unknown, jnp.cumsum(keep == 0, axis=0, dtype=jnp.int32)])
+
+
+def last_window(steps: jax.Array, episodes: jax.Array, length: int) -> jax.Array:
+    """The window after the last step: what follows the first `length` steps, without other episodes' steps."""
+    same = episodes[length:] == episodes[-1]
+    return jnp.moveaxis(jnp.where(same[..., None], steps[length:], 0), 0, -2)
+
+
+def recent_steps(window: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    """x_t, x_{t-1}, .., x_{t-k+1} for every step t, zeros where the episode had not begun yet; k is small.
+
+    Takes what join_window takes. Returns (window after the last step, k arrays [T, ..., d], the newest step first).
     """
     length, older = x.shape[0], window.shape[-2]
-    rows = jnp.concatenate([jnp.moveaxis(window, -2, 0), x])  # [k - 1 + T, ..., d]
-    episode = jnp.cumsum(keep == 0, axis=0, dtype=jnp.int32)  # the window's is 0
-    episodes = jnp.concatenate([jnp.zeros((older, *keep.shape[1:]), jnp.int32), episode])
+    steps, episodes = join_window(window, x, keep)
 
-    def of_episode(part, now):
-        return jnp.where((episodes[part] == now)[..., None], rows[part], 0)
+    def before(lag):
+        part = slice(older - lag, older - lag + length)
+        return jnp.where((episodes[part] == episodes[older:])[..., None], steps[part], 0)
 
-    steps = [of_episode(slice(older - lag, older - lag + length), episode) for lag in range(older + 1)]
-    return jnp.moveaxis(of_episode(slice(length, None), episode[-1]), 0, -2), steps
+    return last_window(steps, episodes, length), [before(lag) for lag in range(older + 1)]

@@ -11,8 +11,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from networks.blocks import FeatureCore, recent_steps
+from networks.blocks import FeatureCore, join_window, last_window
 
 
 class Frames(nn.Module):
@@ -27,8 +28,13 @@ class Frames(nn.Module):
 
     def __call__(self, carry: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, jax.Array]:
         """carry: [..., k - 1, d], oldest first; x: [T, ..., d]; keep: [T, ...]."""
-        carry, steps = recent_steps(carry, x, keep)
-        return carry, jnp.concatenate(steps, axis=-1)
+        length, older = x.shape[0], self.n_frames - 1
+        steps, episodes = join_window(carry, x, keep)
+        at = older + np.arange(length)[:, None] - np.arange(self.n_frames)  # [T, k]
+        same = episodes[at] == episodes[older:, None]
+        frames = jnp.where(same[..., None], steps[at], 0)  # [T, k, ..., d]
+        frames = jnp.moveaxis(frames, 1, -2).reshape(*x.shape[:-1], self.n_frames * self.d)
+        return last_window(steps, episodes, length), frames
 
 
 class FrameStack(FeatureCore):
