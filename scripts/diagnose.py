@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from algos.harness import BadInput, OneLineParser, exit_codes, load_run, loop
+from algos.harness import BadInput, OneLineParser, evaluation, exit_codes, load_run, loop
 from algos.harness.errors import check_output, writing
 from algos.harness.statistics import mean_and_interval
 
@@ -98,27 +98,6 @@ def held(carry: Any, written: Any) -> Any:
     return jax.tree_util.tree_map_with_path(choose, carry, written)
 
 
-def batched(env: Any, env_params: Any, episodes: int) -> tuple[Callable, Callable]:
-    """(reset, step) of B environments that do not restart: what follows an episode's end is to be ignored.
-
-    reset: key -> (obs, env_state).
-    step: (key, env_state, action) -> (obs, env_state, reward, terminated, done, info).
-    """
-
-    def reset(key):
-        return jax.vmap(env.reset_env, in_axes=(0, None))(jax.random.split(key, episodes), env_params)
-
-    def step(key, env_state, action):
-        keys = jax.random.split(key, episodes)
-        step_env = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
-        obs, env_state, reward, terminated, info = step_env(keys, env_state, action, env_params)
-        truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(env_state, env_params)
-        terminated = terminated.astype(bool)
-        return obs, env_state, reward, terminated, terminated | truncated, info
-
-    return reset, step
-
-
 def make_play(trainer: Any, episodes: int, delay_option: str | None) -> Callable[..., Played]:
     """The function that plays B episodes, compiled once for all interventions and delays.
 
@@ -132,41 +111,32 @@ def make_play(trainer: Any, episodes: int, delay_option: str | None) -> Callable
         the observation of step `at`; for EXCHANGED, environment b takes that of donor[b]. With the same key,
         episodes differ by what is done to them only.
     """
-    env = trainer.env
 
     @jax.jit
     def compiled(state, key, kind, at, donor, until, delay):
         env_params = trainer.env_params.replace(**{delay_option: delay}) if delay_option else trainer.env_params
-        reset_envs, step_envs = batched(env, env_params, episodes)
 
-        def step(running):
-            t, key, obs, env_state, carry, done, report = running
-            key, action_key, env_key = jax.random.split(key, 3)
+        def step(timed):
+            t, playing = timed
             exchange = (kind == EXCHANGED) & (t == at)
-            carry = jax.lax.cond(exchange, lambda c: jax.tree.map(lambda x: x[donor], c), lambda c: c, carry)
-            reset = jnp.full(episodes, (t == 0) | ((kind == ZEROED) & (t == at)))
-            written, action, _ = trainer.act(state, carry, obs, reset, action_key, loop.DETERMINISTIC)
+            carry = jax.lax.cond(
+                exchange, lambda c: jax.tree.map(lambda x: x[donor], c), lambda c: c, playing.carry
+            )
+            playing = playing.replace(carry=carry, reset=playing.reset | ((kind == ZEROED) & (t == at)))
+            after = evaluation.step(trainer, state, playing, loop.DETERMINISTIC, env_params)
             hold = (kind == FROZEN) & (t >= at)
-            carry = jax.lax.cond(hold, held, lambda old, new: new, carry, written)
-            obs, env_state, reward, terminated, ends, info = step_envs(env_key, env_state, action)
-            news = {name: info[f"episode_{name}"] for name in report if f"episode_{name}" in info}
-            news |= {"return": report["return"] + reward, "length": report["length"] + 1}
-            news["terminated"] = terminated.astype(jnp.float32)
-            report = jax.tree.map(lambda old, new: jnp.where(done, old, new), report, news)
-            return t + 1, key, obs, env_state, carry, done | ends, report
+            carry = jax.lax.cond(hold, held, lambda old, new: new, carry, after.carry)
+            return t + 1, after.replace(carry=carry)
 
-        reset_key, key = jax.random.split(key)
-        first_obs, first_state = reset_envs(reset_key)
-        # What the environment reports: traced on a single one, for the names only.
-        single = jax.tree.map(lambda x: x[0], first_state)
-        action = jax.eval_shape(env.action_space(env_params).sample, key)
-        info = jax.eval_shape(env.step_env, key, single, action, env_params)[4]
-        reported = [name.removeprefix("episode_") for name in info if name.startswith("episode_")]
-        report = {name: jnp.zeros(episodes) for name in ("return", "length", "terminated", *reported)}
-        carry = trainer.initial_carry(episodes)
-        start = (jnp.int32(0), key, first_obs, first_state, carry, jnp.zeros(episodes, bool), report)
-        end = jax.lax.while_loop(lambda running: (running[0] < until) & ~running[5].all(), step, start)
-        return Played(end[6], end[4], ~end[5], cue_of(first_state), first_obs)
+        def goes_on(timed):
+            t, playing = timed
+            return (t < until) & ~playing.done.all()
+
+        first = evaluation.begin(trainer, key, episodes, env_params)
+        _, end = jax.lax.while_loop(goes_on, step, (jnp.int32(0), first))
+        report = {name.removeprefix("episode_"): values for name, values in end.report.items()}
+        report["terminated"] = end.terminated.astype(jnp.float32)
+        return Played(report, end.carry, ~end.done, cue_of(first.env_state), first.obs)
 
     trained = getattr(trainer.env_params, delay_option) if delay_option else 0
     nobody = np.arange(episodes)
@@ -190,25 +160,18 @@ def make_gradient(trainer: Any, episodes: int, num_steps: int, obs_scale: float)
     Returns:
         gradient(state, key) -> (norms [num_steps, B], whether the episode has that last step bool [B]).
     """
-    reset_envs, step_envs = batched(trainer.env, trainer.env_params, episodes)
 
     @jax.jit
     def gradient(state, key):
-        def step(running, _):
-            key, obs, env_state, carry, first, done = running
-            key, action_key, env_key = jax.random.split(key, 3)
-            carry, action, _ = trainer.act(state, carry, obs, first, action_key, loop.DETERMINISTIC)
-            next_obs, env_state, _, _, ends, _ = step_envs(env_key, env_state, action)
-            return (key, next_obs, env_state, carry, jnp.zeros_like(first), done | ends), (obs, first, done)
+        def step(playing, _):
+            after = evaluation.step(trainer, state, playing, loop.DETERMINISTIC)
+            return after, (playing.obs, playing.reset, playing.done)
 
-        reset_key, key = jax.random.split(key)
-        obs, env_state = reset_envs(reset_key)
-        start_carry, ones = trainer.initial_carry(episodes), jnp.ones(episodes, bool)
-        start = (key, obs, env_state, start_carry, ones, ~ones)
+        start = evaluation.begin(trainer, key, episodes)
         _, (obs, reset, done) = jax.lax.scan(step, start, length=num_steps)  # [T, B, ...]
 
         def action(obs):  # -> [B, entries]
-            distribution = trainer.forward(state, start_carry, obs, reset)[1]
+            _, distribution, _ = trainer.forward(state, start.carry, obs, reset)
             if not hasattr(distribution, "logits"):
                 return distribution.mode()[-1]
             logits = distribution.logits[-1]
@@ -240,7 +203,7 @@ def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) 
     """
     loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
     config, trainer = loaded.config, loaded.trainer
-    if envs.lives_on_host(trainer.env):
+    if trainer.lives_on_host:
         raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX, to play hundreds at once")
     seed, state = loaded.of_seed(seed)
     state = jax.device_put(state)

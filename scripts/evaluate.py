@@ -9,16 +9,13 @@ because the episodes of one seed share its parameters.
 """
 
 import argparse
-import importlib
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 
-import envs
 from algos.harness import BadInput, OneLineParser, devices, exit_codes, load_run, loop
 from algos.harness.signals import Interrupts
 from algos.harness.statistics import mean_and_interval
@@ -45,17 +42,16 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
     """
     loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
     config, trainer = loaded.config, loaded.trainer
-    on_host = envs.lives_on_host(trainer.env)
-    # Environments outside JAX can take much memory each: no more at once than in the run's own evaluations.
+    on_host = trainer.lives_on_host
+    # Environments on the host can take much memory each: no more at once than in the run's own evaluations.
     at_once = min(episodes, config.eval_episodes) if on_host else episodes
-    if at_once != config.eval_episodes:
-        module = importlib.import_module(f"algos.{loaded.algo}")
-        trainer = module.make_train(replace(config, eval_episodes=at_once))
     mesh = devices.seed_mesh(1 if on_host else config.num_seeds)
     key = jax.random.fold_in(jax.random.key(seed), FRESH)
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(np.arange(config.num_seeds))
     state, keys = jax.device_put((loaded.state, keys), devices.seed_sharding(mesh))
-    play = jax.jit(devices.over_seeds(lambda state, key: trainer.evaluate(state, key, deterministic), mesh))
+    play = jax.jit(
+        devices.over_seeds(lambda state, key: trainer.evaluate(state, key, deterministic, at_once), mesh)
+    )
     rounds = [keys]
     if on_host:
         fold = jax.vmap(jax.random.fold_in, (0, None))

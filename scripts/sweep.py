@@ -6,9 +6,9 @@
     python scripts/sweep.py a2c_arelit --grid learning-rate=1e-3,2e-3 --wandb-sweep sweep.yaml
 
 Flags that are not of the search are the trainer's (--preset, --num-seeds, --total-timesteps, --env.<option> ...)
-and hold for every setting. Settings that differ only in fields of TRACED are trained side by side with all seeds
-in one compiled program; every other field (sizes, counts) makes a program a value. A seed of a setting has the
-keys, start and draws it has in the trainer's run of that setting alone, and agrees with it to rounding.
+and hold for every setting. Settings that differ only in fields marked TRACED are trained side by side with all
+seeds in one compiled program; every other field (sizes, counts) makes a program per value. A seed of a setting has
+the keys, start and draws it has in the trainer's run of that setting alone, and agrees with it to rounding.
 
 The output directory gets:
 
@@ -25,7 +25,6 @@ setting ranks behind all that have not. Ctrl-C writes the table of what has been
 
 import copy
 import dataclasses
-import importlib
 import itertools
 import math
 import os
@@ -40,24 +39,12 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from algos.harness import BadInput, OneLineParser, RunError, cli, exit_codes, hosts, run_dir, signals
+import algos
+from algos.harness import BadInput, OneLineParser, RunError, cli, exit_codes, processes, run_dir, signals
 from algos.harness.errors import writing
+from algos.harness.fields import traced_fields
 from algos.harness.statistics import confidence_interval
-
-ALGOS = ("ppo_arelit_continuous", "ppo_arelit", "a2c_arelit")
-
-TRACED = (
-    "learning_rate",
-    "adam_eps",
-    "max_grad_norm",
-    "gamma",
-    "gae_lambda",
-    "clip_eps",
-    "vf_coef",
-    "ent_coef",
-    "normalization_clip",
-)
-"""Fields that enter a trainer's arithmetic only: no shape, branch or initialiser is built from them."""
+from algos.presets import PRESETS
 
 METRIC = "episode_return"
 LOG_POINTS = 50
@@ -94,6 +81,7 @@ class Search(NamedTuple):
     random: bool
     settings: list[Setting]
     configs: list[Any]  # of every setting, checked
+    traced: tuple[str, ...]  # the fields that one program trains many values of
 
 
 def parse_axis(option: str, text: str) -> Axis:
@@ -123,8 +111,8 @@ def plan(
     Raises:
         BadInput: with one line that names the field; nothing has been traced yet.
     """
-    if algo not in ALGOS:
-        raise BadInput(f"trainer={algo!r}: must be one of {', '.join(ALGOS)}")
+    if algo not in algos.TRAINERS:
+        raise BadInput(f"trainer={algo!r}: must be one of {', '.join(algos.TRAINERS)}")
     if bool(grid) == bool(random):
         raise BadInput("--grid, --random: give one of the two, once or more often")
     if num_settings is not None and not random:
@@ -140,13 +128,13 @@ def plan(
         if any(each.partition("=")[0].replace("_", "-") == flag(name, "")[:-1] for each in flags):
             raise BadInput(f"--{option} {name}: is part of the search, leave the flag out")
 
-    module = importlib.import_module(f"algos.{algo}")
+    module = algos.TRAINERS[algo]
     kinds = get_type_hints(module.Config)
     for name in names:
         if kinds.get(name, float) not in (int, float):
             raise BadInput(f"--{option} {name}: {NO_NUMBER}")
     first = [flag(axis.name, axis.numbers[0].strip()) for axis in axes]
-    base, resume = cli.parse(module.Config, module.PRESETS, module.__doc__, algo, [*flags, *first])
+    base, resume = cli.parse(module.Config, PRESETS[algo], module.__doc__, algo, [*flags, *first])
     for name in names:
         if not hasattr(base, name.partition(".")[0]):  # --preset and --config are flags, but no fields
             raise BadInput(f"--{option} {name}: {NO_NUMBER}")
@@ -172,16 +160,16 @@ def plan(
     else:
         settings = [dict(zip(names, values, strict=True)) for values in
                     itertools.product(*(axis.numbers for axis in axes))]  # fmt: skip
-    configs = [changed(base, setting) for setting in settings]
-    for indices in groups(settings):
+    configs, traced = [changed(base, setting) for setting in settings], traced_fields(module.Config)
+    for indices in groups(settings, traced):
         try:
             trainer = module.make_train(configs[indices[0]])
         except ValueError as error:
             raise BadInput(str(error)) from error
-        if getattr(trainer.env, "lives_on_host", False):
+        if trainer.lives_on_host:
             env_id = configs[indices[0]].env["id"]
             raise BadInput(f"env.id={env_id!r}: must be an environment in JAX, for settings train in one program")
-    return Search(algo, module, base, list(flags), axes, bool(random), settings, configs)
+    return Search(algo, module, base, list(flags), axes, bool(random), settings, configs, traced)
 
 
 def typed(axis: Axis, option: str, base: Any) -> Axis:
@@ -248,11 +236,11 @@ def draw(axes: Sequence[Axis], count: int, seed: int) -> list[Setting]:
     raise BadInput(f"num_settings={count}: the ranges hold only {len(settings)} different settings or few more")
 
 
-def groups(settings: Sequence[Setting]) -> list[list[int]]:
+def groups(settings: Sequence[Setting], traced: Sequence[str]) -> list[list[int]]:
     """Indices of the settings that share a program."""
     found: dict[tuple, list[int]] = {}
     for index, setting in enumerate(settings):
-        shape = tuple(value for name, value in setting.items() if name not in TRACED)
+        shape = tuple(value for name, value in setting.items() if name not in traced)
         found.setdefault(shape, []).append(index)
     return list(found.values())
 
@@ -288,7 +276,7 @@ def check_metric(search: Search, metric: str) -> None:
 
     trainer, key = search.module.make_train(search.base), jax.random.key(0)
     state = jax.eval_shape(trainer.init, key)
-    update_metrics = jax.eval_shape(trainer.update, state)[1]
+    _, update_metrics = jax.eval_shape(trainer.update, state)
     evaluated = jax.eval_shape(lambda state, key: trainer.evaluate(state, key, True), state, key)
     known = [*episode_metrics(update_metrics), *sorted(map(metrics.evaluation_column, evaluated))]
     if metric not in known:
@@ -317,7 +305,7 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
     """
     import jax
 
-    from algos.harness import devices, loop, memory, metrics, report
+    from algos.harness import devices, footprint, loop, metrics, report
 
     def trainer(values):
         return module.make_train(with_values(config, values))
@@ -342,13 +330,13 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), lowered["init"].out_info
     )
-    memory.check_before(abstract, config, mesh, settings)
+    footprint.check_before(abstract, config, mesh, settings)
     lowered["update"] = lower(update, values, abstract, donate=(1,))
-    update_metrics = lowered["update"].out_info[1]
+    _, update_metrics = lowered["update"].out_info
     if metric not in update_metrics:
         lowered["evaluate"] = lower(evaluate, values, abstract, keys)
     compiled = {"update": lowered.pop("update").compile()}
-    memory.check(compiled["update"], config, mesh, settings)
+    footprint.check(compiled["update"], config, mesh, settings)
     options = {"init": loop.start_options(), "evaluate": loop.evaluation_options()}
     compiled |= {name: each.compile(options[name]) for name, each in lowered.items()}
     report.say(f"compiled in {time.monotonic() - begin:.1f} s")
@@ -449,7 +437,7 @@ def lay_out(search: Search, indices: Sequence[int]) -> tuple[dict[str, Any], Any
     values = {
         name: np.repeat(np.array([search.settings[i][name] for i in indices], np.float32), seeds)
         for name in search.settings[0]
-        if name in TRACED
+        if name in search.traced
     }
     keys = devices.seed_keys(search.base.seed, seeds)[np.tile(np.arange(seeds), len(indices))]
     return *jax.device_put((values, keys), devices.seed_sharding(mesh)), mesh
@@ -720,7 +708,7 @@ def run(search: Search, metric: str, path: Path) -> None:
 
     from algos.harness.report import say
 
-    programs, seeds = groups(search.settings), search.base.num_seeds
+    programs, seeds = groups(search.settings, search.traced), search.base.num_seeds
     say(f"{len(search.settings)} setting(s) x {seeds} seed(s) in {len(programs)} program(s)")
     total = 0
     for indices in programs:
@@ -762,7 +750,7 @@ def main() -> None:
     about = __doc__.split("\n", 1)[0]
     parser = OneLineParser(prog="scripts/sweep.py", description=about, allow_abbrev=False,
                            epilog="All other flags are the trainer's: python algos/TRAINER.py --help")  # fmt: skip
-    parser.add_argument("trainer", help=", ".join(ALGOS))
+    parser.add_argument("trainer", help=", ".join(algos.TRAINERS))
     parser.add_argument("--grid", action="append", default=[], metavar="FIELD=V1,V2,...",
                         help="all combinations of the values of these fields")  # fmt: skip
     parser.add_argument("--random", action="append", default=[], metavar="FIELD=RANGE",
@@ -779,9 +767,9 @@ def main() -> None:
                         help="train nothing, write the search for `wandb sweep` and `wandb agent`")  # fmt: skip
     with signals.stopping_at_once(), exit_codes():
         if len(sys.argv) > 1 and sys.argv[1].startswith("-") and not {"-h", "--help"} & set(sys.argv):
-            raise BadInput(f"{sys.argv[1]!r}: the trainer must come first, one of {', '.join(ALGOS)}")
+            raise BadInput(f"{sys.argv[1]!r}: the trainer must come first, one of {', '.join(algos.TRAINERS)}")
         args, flags = parser.parse_known_args()
-        if not hosts.is_alone():
+        if not processes.is_alone():
             raise BadInput("sweep: must be one process, which takes all devices of its host; not a job of several")
         if args.search_seed < 0:
             raise BadInput(f"search_seed={args.search_seed}: must be at least 0")

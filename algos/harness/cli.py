@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from algos.harness import hosts, run_dir, signals
+from algos.harness import processes, run_dir, signals
 from algos.harness.errors import BadInput, exit_codes, one_line
 from algos.harness.run_dir import NAME_KEYS
+from algos.presets import PRESETS
 
 Presets = dict[str, dict[str, Any]]
 
@@ -39,19 +40,20 @@ class OneLineParser(argparse.ArgumentParser):
         raise BadInput(message.removeprefix("argument "))
 
 
-def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo: str) -> None:
+def main(Config: type, make_train: Callable, *, doc: str, algo: str, presets: Presets | None = None) -> None:
     """Runs a trainer from the command line: parse, build, train, save. The whole `main` of a trainer.
 
     Args:
         Config: frozen dataclass with a default for every field; its ValueErrors are bad input.
-        presets: fields to change by name; `env` and `core` hold the options that differ.
         make_train: Config -> Trainer; its ValueErrors are bad input.
         doc: text above the flags in --help.
         algo: name of the trainer's module in `algos`.
+        presets: fields to change by name; None: those of algos/presets.py.
 
     Raises:
         SystemExit: 2 bad input, 130 and 143 stopped by a signal, 1 a run that failed.
     """
+    presets = PRESETS[algo] if presets is None else presets
     with signals.stopping_at_once(), exit_codes():
 
         def build() -> tuple[Request, Any]:
@@ -61,10 +63,10 @@ def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo
             except ValueError as error:
                 raise BadInput(str(error)) from error
 
-        (config, resume), trainer = hosts.on_all(build)
+        (config, resume), trainer = processes.on_all(build)
         # Where to write and what to continue from concern the first process alone.
         free = ("run_dir", "resume", "wandb")
-        hosts.check_same({name: value for name, value in _flat(config).items() if name not in free})
+        processes.check_same({name: value for name, value in _flat(config).items() if name not in free})
         path = resume or Path(config.run_dir or run_dir.default_path(config, algo))
 
         def open_directory() -> None:
@@ -73,13 +75,13 @@ def main(Config: type, presets: Presets, make_train: Callable, *, doc: str, algo
             else:
                 run_dir.create(path, dataclasses.replace(config, run_dir=str(path)), algo, ["python", *sys.argv])
 
-        hosts.on_first(open_directory)
+        processes.on_first(open_directory)
         try:
             from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
 
             loop.run(config, trainer, algo, path)
         except Exception:
-            if not resume and hosts.is_first():
+            if not resume and processes.is_first():
                 run_dir.release(path)
             raise
 

@@ -16,8 +16,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from algos.harness.errors import BadInput
 
 SEEDS = PartitionSpec("seed")
-ENV_FIELDS = ("env_state", "obs", "reset", "carry", "discounted_return")
-"""Fields of a RunnerState whose leaves lead with the environments [B, ...]."""
 
 
 def seed_mesh(num_seeds: int, num_envs: int = 1) -> Mesh:
@@ -44,17 +42,17 @@ def seed_mesh(num_seeds: int, num_envs: int = 1) -> Mesh:
     )
 
 
-def describe(mesh: Mesh, num_seeds: int, num_envs: int, outside: bool = False) -> str:
+def describe(mesh: Mesh, num_seeds: int, num_envs: int, on_host: bool = False) -> str:
     """One line: how many devices the seeds and their environments are on, and why not on more.
 
-    outside: whether the environments live in worker processes.
+    on_host: whether the environments live on the host, in worker processes.
     """
     there, kind = jax.device_count(), mesh.devices.flat[0].device_kind
     which = "local device(s)" if jax.process_count() == 1 else f"device(s) of {jax.process_count()} processes"
     text = f"{num_seeds} seed(s) on {mesh.size} of {there} {which} ({kind})"
     if mesh.shape["env"] > 1:
         text += f", the {num_envs} environments of each on {mesh.shape['env']}"
-    if mesh.size < there and not outside:
+    if mesh.size < there and not on_host:
         text += f": num_seeds={num_seeds} and num_envs={num_envs} do not divide over more"
     elif mesh.size < there:
         text += ": environments in worker processes are called from one"
@@ -69,15 +67,18 @@ def seed_sharding(mesh: Mesh) -> NamedSharding:
 def state_sharding(mesh: Mesh, state: Any, num_envs: int) -> Any:
     """For every leaf [S, ...] of a RunnerState: seeds over the mesh, and environments where it is [S, B, ...].
 
-    The start states of an episode are whole on every device: any environment may take any of them.
+    Only the stream has environments. The start states of episodes in it are whole on every device, for any
+    environment may take any of them.
     """
+    whole, split = seed_sharding(mesh), NamedSharding(mesh, PartitionSpec("seed", "env"))
 
-    def sharding(path: Any, leaf: Any) -> NamedSharding:
-        names = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
-        is_env = names[0] in ENV_FIELDS and "pool" not in names and leaf.shape[1:2] == (num_envs,)
-        return NamedSharding(mesh, PartitionSpec("seed", "env") if is_env else SEEDS)
+    def everywhere(tree: Any) -> Any:
+        return jax.tree.map(lambda _: whole, tree)
 
-    return jax.tree_util.tree_map_with_path(sharding, state)
+    stream = jax.tree.map(lambda leaf: split if leaf.shape[1:2] == (num_envs,) else whole, state.stream)
+    if hasattr(stream.env_state, "pool"):
+        stream = stream.replace(env_state=stream.env_state.replace(pool=everywhere(stream.env_state.pool)))
+    return everywhere(state).replace(stream=stream)
 
 
 def seed_keys(seed: int, num_seeds: int) -> jax.Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from algos.harness import evaluation
 from algos.harness.errors import writing
 
 MAX_FRAMES = 200
@@ -46,32 +47,24 @@ def record(trainer: Any, state: Any, key: jax.Array, path: Path) -> float | None
 
 def play(trainer: Any, state: Any, key: jax.Array) -> tuple[list[Any], float]:
     """Environment states of one episode, from the first to the last, and its undiscounted return."""
-    env, params = trainer.env, trainer.env_params
 
     @jax.jit
     def begin(key):
-        return _strong(env.reset_env(key, params))
+        return _strong(evaluation.begin(trainer, key, num_episodes=1))
 
     @jax.jit
-    def step(carry, env_state, obs, reset, key):
-        act_key, step_key = jax.random.split(key)
-        batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)  # [1, ...]
-        carry, action, _ = trainer.act(state, carry, batch, reset[None], act_key, True)
-        obs, env_state, reward, terminated, _ = env.step_env(step_key, env_state, action[0], params)
-        done = terminated | env.is_truncated(env_state, params)
-        return *_strong((carry, env_state, obs)), reward, done
+    def step(playing):
+        return _strong(evaluation.step(trainer, state, playing, deterministic=True))
 
-    key, reset_key = jax.random.split(key)
-    obs, env_state = begin(reset_key)
-    carry, reset, done = trainer.initial_carry(1), jnp.array(True), False
-    states, episode_return = [jax.device_get(env_state)], 0.0
-    while not done:
-        key, step_key = jax.random.split(key)
-        carry, env_state, obs, reward, done = step(carry, env_state, obs, reset, step_key)
-        reset = jnp.array(False)
-        states.append(jax.device_get(env_state))
-        episode_return += float(reward)
-    return states, episode_return
+    def env_state(playing):
+        return jax.tree.map(lambda x: x[0], jax.device_get(playing.env_state))
+
+    playing = begin(key)
+    states = [env_state(playing)]
+    while not playing.done.all():
+        playing = step(playing)
+        states.append(env_state(playing))
+    return states, float(playing.report["episode_return"][0])
 
 
 def _strong(tree: Any) -> Any:

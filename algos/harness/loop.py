@@ -15,7 +15,7 @@ import jaxlib
 import numpy as np
 from jax.sharding import Mesh
 
-from algos.harness import curve, devices, episode, hosts, memory, metrics, run_dir
+from algos.harness import curve, devices, episode, footprint, metrics, processes, run_dir
 from algos.harness.checkpoint import Checkpoints, empty_arrays, from_arrays, to_arrays
 from algos.harness.errors import BadInput, RunError, one_line
 from algos.harness.report import Report, say
@@ -54,17 +54,16 @@ def _keys_after(update: int, purpose: int, seed_keys: jax.Array) -> jax.Array:
 def begin_episodes(state: Any, fresh: Any) -> Any:
     """`state` with the environments of `fresh`, which begin an episode.
 
-    What a restored state says of environments in other processes is of no use: they have gone with the process
-    that wrote it. Parameters, optimiser, statistics, counters and the keys of all further draws stay.
+    What a restored state says of environments on the host is of no use: they have gone with the process that
+    wrote it. Parameters, optimiser, statistics, counters and the keys of all further draws stay, and so does the
+    carry, which the reset clears.
     """
-    return state.replace(
-        env_state=fresh.env_state, obs=fresh.obs, reset=fresh.reset, discounted_return=fresh.discounted_return
-    )
+    return state.replace(stream=fresh.stream.replace(carry=state.stream.carry))
 
 
 @contextlib.contextmanager
 def environment_failures(config: Any, trainer: Any, hint: Callable[[], str] = str) -> Iterator[None]:
-    """Turns what JAX raises of a callback into a RunError where environments in other processes have failed.
+    """Turns what JAX raises of a callback into a RunError where environments on the host have failed.
 
     Args:
         config: the trainer's Config.
@@ -97,7 +96,9 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
     """
     resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
     with Interrupts(resume_command) as interrupts:
-        wandb = hosts.on_first(lambda: WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)}))
+        wandb = processes.on_first(
+            lambda: WandbLog(config.wandb, path, {"algo": algo, **dataclasses.asdict(config)})
+        )
 
         def how_to_go_on() -> str:
             last = interrupts.last_checkpoint
@@ -107,7 +108,7 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
             with environment_failures(config, trainer, how_to_go_on):
                 stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
         except (jax.errors.JaxRuntimeError, ValueError) as error:
-            if not hosts.is_loss(error):
+            if not processes.is_loss(error):
                 raise
             raise RunError(
                 f"process {jax.process_index()} of {jax.process_count()}: another process of this job is gone; "
@@ -186,7 +187,7 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
     update, (_, update_metrics) = compile_one(
         trainer.update, abstract, out=(state_sharding, sharding), donate=(0,)
     )
-    memory.check(update, config, mesh)
+    footprint.check(update, config, mesh)
     init, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
     evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, out=sharding, **evaluation_options())
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
@@ -204,13 +205,13 @@ def _restore(checkpoints: Checkpoints, abstract: Any) -> tuple[int, Any, Any] | 
             raise BadInput(f"resume={path!r}: all its checkpoints are damaged; nothing to continue from")
         return restored
 
-    update, state, carried = hosts.on_first(read) or (0, None, None)
-    update = int(hosts.from_first(np.int32(update)))
+    update, state, carried = processes.on_first(read) or (0, None, None)
+    update = int(processes.from_first(np.int32(update)))
     if update == 0:
         return None
     if jax.process_count() > 1:
-        arrays = to_arrays(state) if hosts.is_first() else empty_arrays(abstract)
-        state = from_arrays(abstract, hosts.from_first(arrays))
+        arrays = to_arrays(state) if processes.is_first() else empty_arrays(abstract)
+        state = from_arrays(abstract, processes.from_first(arrays))
     return update, state, carried
 
 
@@ -218,14 +219,14 @@ def _train(
     config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog | None, interrupts: Interrupts
 ) -> int | None:
     """Returns the number of the signal that stopped the run, None if it came to its end."""
-    outside = getattr(trainer.env, "lives_on_host", False)  # environments in worker processes
-    if outside and jax.process_count() > 1:
+    on_host = trainer.lives_on_host
+    if on_host and jax.process_count() > 1:
         raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX in a job of several processes")
     # Ordered callbacks are of one device.
-    mesh = devices.seed_mesh(1, 1) if outside else devices.seed_mesh(config.num_seeds, config.num_envs)
-    say(devices.describe(mesh, config.num_seeds, config.num_envs, outside))
+    mesh = devices.seed_mesh(1, 1) if on_host else devices.seed_mesh(config.num_seeds, config.num_envs)
+    say(devices.describe(mesh, config.num_seeds, config.num_envs, on_host))
     sharding = devices.seed_sharding(mesh)
-    seed_keys = hosts.placed(devices.seed_keys(config.seed, config.num_seeds), sharding)
+    seed_keys = processes.placed(devices.seed_keys(config.seed, config.num_seeds), sharding)
     abstract = abstract_state(trainer, config.num_seeds)
     state_sharding = devices.state_sharding(mesh, abstract, config.num_envs)
     abstract, abstract_keys = jax.tree.map(
@@ -233,7 +234,7 @@ def _train(
         (abstract, seed_keys),
         (state_sharding, sharding),
     )
-    memory.check_before(abstract, config, mesh)
+    footprint.check_before(abstract, config, mesh)
 
     checkpoints = Checkpoints(path / run_dir.CHECKPOINTS)
     restored = _restore(checkpoints, abstract)
@@ -242,15 +243,17 @@ def _train(
         update, state, carried = 0, programs.init(seed_keys), None
     else:
         update, state, carried = restored
-        state = hosts.placed(state, state_sharding)
+        state = processes.placed(state, state_sharding)
         say(f"resuming after update {update} of {trainer.num_updates}")
         interrupts.last_checkpoint = checkpoints.directory / str(update)
-        if outside:
+        if on_host:
             state = begin_episodes(state, programs.init(_keys_after(update, RESTART, seed_keys)))
     saved = update
 
     report = Report(
-        hosts.on_first(lambda: metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update)),
+        processes.on_first(
+            lambda: metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update)
+        ),
         wandb,
         seeds=range(config.seed, config.seed + config.num_seeds),
         steps_per_update=config.num_envs * config.num_steps,
@@ -258,7 +261,7 @@ def _train(
         update=update,
         carried=carried,
     )
-    if hosts.is_first():
+    if processes.is_first():
         checkpoints.remove_after(update)  # once all that can refuse the directory has read it
     log_points = points(trainer.num_updates, LOG_POINTS)
     save_points = points(trainer.num_updates, SAVE_POINTS)
@@ -266,9 +269,9 @@ def _train(
 
     def save() -> None:
         nonlocal saved
-        local = hosts.local(state)
+        local = processes.local(state)
         check_parameters(local, report.update, config.seed)
-        if hosts.is_first():
+        if processes.is_first():
             checkpoints.save(report.update, local, report.carry())
         saved = report.update
         interrupts.last_checkpoint = checkpoints.directory / str(report.update)
@@ -279,7 +282,7 @@ def _train(
     def dispatched(update_metrics: Any) -> Any:
         if jax.process_count() == 1:
             return update_metrics, None
-        return hosts.gathered((update_metrics, hosts.marks(mesh, interrupts.received or 0)), mesh)
+        return processes.gathered((update_metrics, processes.marks(mesh, interrupts.received or 0)), mesh)
 
     def fetch(at_most: int) -> None:
         """Fetches the oldest updates until `at_most` are left in flight."""
@@ -295,8 +298,8 @@ def _train(
     def stopped_by() -> int | None:
         return interrupts.received if jax.process_count() == 1 else agreed or None
 
-    # With environments in other processes an update can take minutes: it is given up rather than waited for.
-    interrupts.can_save = not outside
+    # With environments on the host an update can take minutes: it is given up rather than waited for.
+    interrupts.can_save = not on_host
     with report.bar:
         while update < trainer.num_updates and stopped_by() is None:
             state, update_metrics = programs.update(state)
@@ -305,9 +308,9 @@ def _train(
             if update in save_points:
                 fetch(at_most=0)
                 evaluation = programs.evaluate(state, jax.device_put(evaluation_keys(seed_keys, update), sharding))
-                report.write_rows(hosts.gathered(evaluation, mesh))
+                report.write_rows(processes.gathered(evaluation, mesh))
                 save()
-                if hosts.is_first():
+                if processes.is_first():
                     curve.draw(path / run_dir.METRICS, path / run_dir.CURVE, title)
                 report.restart_clock()
             else:
@@ -317,8 +320,8 @@ def _train(
             save()
     interrupts.can_save = False
     if stopped_by() is None:
-        first, key = hosts.local(jax.tree.map(lambda x: x[0], (state, seed_keys)))
-        if hosts.is_first():
+        first, key = processes.local(jax.tree.map(lambda x: x[0], (state, seed_keys)))
+        if processes.is_first():
             first = jax.device_put(first, mesh.devices.flat[0])
             episode.record(trainer, first, jax.random.fold_in(key, EPISODE), path / run_dir.EPISODE)
         say(f"done: {path}")

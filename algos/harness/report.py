@@ -9,14 +9,14 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from algos.harness import hosts, metrics
+from algos.harness import metrics, processes
 from algos.harness.metrics import MetricsFile
 from algos.harness.wandb_log import WandbLog
 
 
 def say(message: str) -> None:
     """One line on stderr that leaves the progress bar whole; of several processes the first says it."""
-    if hosts.is_first():
+    if processes.is_first():
         tqdm.write(message, file=sys.stderr)
 
 
@@ -56,7 +56,7 @@ class Report:
         self.bar = tqdm(
             total=num_updates * all_steps, initial=update * all_steps, unit=" env steps", unit_scale=True,
             mininterval=0.2 if sys.stderr.isatty() else 30.0, dynamic_ncols=True, smoothing=0.1,
-            disable=not hosts.is_first(),
+            disable=not processes.is_first(),
         )  # fmt: skip
 
     def restart_clock(self) -> None:

@@ -1,7 +1,5 @@
 """A run directory back as trainer and state."""
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+import algos
 from algos.harness import devices, run_dir
 from algos.harness.checkpoint import Checkpoints
 from algos.harness.errors import BadInput
@@ -58,21 +57,16 @@ def load_run(path: str | Path, report: Callable[[str], None] = print, **changes:
     """
     path, field = Path(path), "run_dir"
     algo = run_dir.read_config(path, field)["algo"]
-    # The name comes from a file: only a module that stands in algos/ is imported.
-    if not algo.isidentifier() or importlib.util.find_spec(f"algos.{algo}") is None:
-        raise BadInput(f"{field}={str(path)!r}: its algo={algo!r} is no module of algos/")
-    module = importlib.import_module(f"algos.{algo}")
-    if not hasattr(module, "Config"):
+    if algo not in algos.TRAINERS:
         raise BadInput(f"{field}={str(path)!r}: its algo={algo!r} is no trainer of algos/")
+    module = algos.TRAINERS[algo]
     config = run_dir.load_config(path, module.Config, algo, field)
     try:
         config = replace(config, **changes)
         trainer = module.make_train(config)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    restored = Checkpoints(path / run_dir.CHECKPOINTS).restore(
-        abstract_state(trainer, config.num_seeds), report
-    )
+    restored = Checkpoints(path / run_dir.CHECKPOINTS).restore(abstract_state(trainer, config.num_seeds), report)
     if restored is None:
         raise BadInput(f"{field}={str(path)!r}: holds no whole checkpoint")
     update, state, _ = restored

@@ -96,7 +96,7 @@ def main() -> None:
             entry[place] = {
                 "start": plain(state),
                 "collectives": collectives(update.as_text()),
-                "spread": str(state.obs.sharding.spec),
+                "spread": str(state.stream.obs.sharding.spec),
                 "arguments": stats.argument_size_in_bytes,
                 "aliased": stats.alias_size_in_bytes,
             }

@@ -7,6 +7,7 @@ import pytest
 
 import networks
 from algos import a2c_arelit
+from algos.presets import PRESETS
 from tests.algos.toy import Toy, environment_is
 from tests.algos.trainers import CASES, cases, on_toy, set_last_layers, small_config
 
@@ -117,13 +118,13 @@ def test_an_update_is_one_gradient_step_on_lambda_returns(case):
 def small_halfcheetah():
     """The published configuration, its core, heads and normalisation as they are; fewer environments and steps."""
     sizes = dict(num_envs=2, num_steps=4, total_timesteps=8)
-    return a2c_arelit.make_train(a2c_arelit.Config(**a2c_arelit.PRESETS["halfcheetah-relit"] | sizes)).train
+    return a2c_arelit.make_train(a2c_arelit.Config(**PRESETS["a2c_arelit"]["halfcheetah-relit"] | sizes)).train
 
 
 def test_the_published_halfcheetah_configuration_fits_together():
     """Traced only: compiling the simulator takes longer than all other tests of A2C."""
     state, metrics = jax.eval_shape(small_halfcheetah(), jax.random.key(0))
-    assert state.obs.shape == (2, 17) and metrics["loss"].shape == (1,)
+    assert state.stream.obs.shape == (2, 17) and metrics["loss"].shape == (1,)
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_the_final_observation_is_valued_through_the_memory(case, core):
             where = np.asarray(batch.truncated[t]) | (t == 15)
             np.testing.assert_allclose(batch.final_value[t][where], final_value[where], atol=1e-5)
     np.testing.assert_allclose(last_value, final_value, atol=1e-5)
-    for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(after.carry), strict=True):
+    for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(after.stream.carry), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -243,10 +243,10 @@ def test_one_dimensional_actions_and_one_environment(case):
     built = compiled(case.module.make_train(config))
     state, metrics = built.train(jax.random.key(0))
     assert metrics["loss"].shape == (2,)
-    assert state.obs.shape[0] == 1
+    assert state.stream.obs.shape[0] == 1
     assert np.isfinite(metrics["loss"]).all()
     carry, reset = built.trainer.initial_carry(1), jnp.zeros(1, bool)
-    _, action, value = built.act(state, carry, state.obs, reset, jax.random.key(0))
+    _, action, value = built.act(state, carry, state.stream.obs, reset, jax.random.key(0))
     assert action.shape == ((1,) if case.num_actions else (1, 1)) and value.shape == (1,)
 
 
@@ -263,4 +263,4 @@ def test_vmapped_training_equals_single_runs(case):
         for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(states.params), strict=True):
             np.testing.assert_allclose(a, b[k], atol=1e-5)
         np.testing.assert_allclose(one["episode_return"], metrics["episode_return"][k], rtol=1e-5)
-    assert np.abs(states.obs[0] - states.obs[1]).max() > 1e-3, "seeds must differ"
+    assert np.abs(states.stream.obs[0] - states.stream.obs[1]).max() > 1e-3, "seeds must differ"

@@ -1,4 +1,4 @@
-"""Trainers on environments outside JAX do what they do on the same environment as a JAX program."""
+"""Trainers on environments of the host do what they do on the same environment as a JAX program."""
 
 import imageio.v3 as iio
 import jax
@@ -77,7 +77,7 @@ def test_updates_and_evaluation_are_those_on_the_twin(case):
     assert evaluations[0].keys() == evaluations[1].keys()
     for name, values in evaluations[0].items():
         np.testing.assert_allclose(values, evaluations[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
-    host.trainer.env.pool.close()
+    host.trainer.env.workers.close()
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def cart_pole():
     env = {"id": f"gymnasium/{MODULE}:CartPoleP-v1", "max_steps_in_episode": 40, "workers": 2}
     built = compiled(ppo_arelit.make_train(small_config(ppo_arelit, env=env, core=small_core("gru"))))
     yield built
-    built.trainer.env.pool.close()
+    built.trainer.env.workers.close()
 
 
 def two_updates(built, key):
@@ -105,7 +105,7 @@ def test_two_seeds_in_one_program_are_two_single_runs(cart_pole):
     for index in range(2):
         alone, alone_metrics = two_updates(cart_pole, seeds[index])
         assert alone_metrics["episodes"] == metrics["episodes"][index] > 0
-        np.testing.assert_array_equal(together.obs[index], alone.obs)
+        np.testing.assert_array_equal(together.stream.obs[index], alone.stream.obs)
         assert played["episode_length"].shape == (2, 3) and (played["episode_length"] >= 5).all()
         for one, other in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
             np.testing.assert_allclose(one[index], other, rtol=1e-4, atol=1e-5)
@@ -119,7 +119,7 @@ def test_a_run_reproduces_from_its_key_and_evaluations_leave_it_alone(cart_pole)
     other, _ = cart_pole.update(state)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert first["episode_length"].shape == (3,) and (first["episode_return"] == first["episode_length"]).all()
-    # The names of the environments, state.env_state.env.slot, count on.
+    # The names of the environments, state.stream.env_state.env.slot, count on.
     for name in ("params", "opt_state", "obs", "carry", "obs_statistics"):
         jax.tree.map(np.testing.assert_array_equal, getattr(one, name), getattr(other, name))
 
@@ -144,11 +144,11 @@ def test_images_reach_the_convolutions_and_episode_gif(tmp_path):
     settings = dict(conv_channels=(4,), conv_kernels=(4,), conv_strides=(2,), normalize_observations=False)
     built = compiled(ppo_arelit.make_train(small_config(ppo_arelit, env=env, **settings)))
     state = built.init(jax.random.key(0))
-    assert state.obs.dtype == jnp.uint8 and "Conv_0" in state.params["params"]["encoder"]
+    assert state.stream.obs.dtype == jnp.uint8 and "Conv_0" in state.params["params"]["encoder"]
     state, metrics = built.update(state)
     assert all(np.isfinite(leaf).all() for leaf in leaves(state)) and metrics["episodes"] > 0
     assert envs.lives_on_host(built.trainer.env)
     episode.record(built.trainer, state, jax.random.key(0), tmp_path / "episode.gif")
     frames = iio.imread(tmp_path / "episode.gif")  # brighter by 40 in every step
     np.testing.assert_array_equal(frames[:, 0, 0, 0], 40 * np.arange(LIMIT + 1))
-    built.trainer.env.pool.close()
+    built.trainer.env.workers.close()

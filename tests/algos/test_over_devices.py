@@ -32,7 +32,12 @@ def test_an_update_on_eight_devices_is_that_of_one(results, name):
         np.testing.assert_array_equal(eight["start"][array], one["start"][array], err_msg=array)
     np.testing.assert_array_equal(eight["end"]["key"], one["end"]["key"])
     # The same draws: every environment is in the same episode, at the same step of it.
-    for array in ("env_state.env.time", "env_state.episode_length", "env_state.used", "reset"):
+    for array in (
+        "stream.env_state.env.time",
+        "stream.env_state.episode_length",
+        "stream.env_state.used",
+        "stream.reset",
+    ):
         np.testing.assert_array_equal(eight["end"][array], one["end"][array], err_msg=array)
     for array in one["end"]:
         rtol = 0 if array.startswith("params.") else 1e-4

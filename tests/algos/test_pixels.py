@@ -36,7 +36,7 @@ def test_bytes_are_scaled_and_convolved(case):
     """Values equal those of a trainer on vectors that is given the features computed by hand."""
     ours = trainer_on(ImageToy(SHAPE), case.module, **CONVOLUTIONS)
     state = ours.init(jax.random.key(0))
-    images = state.obs
+    images = state.stream.obs
     assert images.dtype == jnp.uint8 and images.shape == (4, *SHAPE)
     encoder = state.params["params"]["encoder"]
     features = np.asarray(images, np.float64) / 255
@@ -60,7 +60,7 @@ def test_convolutions_are_trained(case):
     built = trainer_on(ImageToy(SHAPE), case.module, **CONVOLUTIONS)
     start = built.init(jax.random.key(0))
     state, metrics = built.update(start)
-    assert np.isfinite(metrics["loss"]) and state.obs.dtype == jnp.uint8
+    assert np.isfinite(metrics["loss"]) and state.stream.obs.dtype == jnp.uint8
     for layer in ("Conv_0", "Conv_1"):
         before, after = (s.params["params"]["encoder"][layer]["kernel"] for s in (start, state))
         assert np.abs(after - before).max() > 1e-5

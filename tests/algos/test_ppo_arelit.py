@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from algos import ppo_arelit
+from algos.presets import PRESETS
 from tests.algos.trainers import CASES, on_toy, set_last_layers
 
 
@@ -38,10 +39,10 @@ def test_the_published_craftax_configurations_train(preset):
     """One update of the core, heads and encoder as published; fewer environments and steps."""
     pytest.importorskip("craftax", reason="needs the extra craftax: pip install -e '.[craftax]'")
     sizes = dict(num_envs=2, num_steps=4, sequence_length=4, num_minibatches=2, update_epochs=1, total_timesteps=8)
-    trainer = ppo_arelit.make_train(ppo_arelit.Config(**ppo_arelit.PRESETS[preset] | sizes))
+    trainer = ppo_arelit.make_train(ppo_arelit.Config(**PRESETS["ppo_arelit"][preset] | sizes))
     state = jax.jit(trainer.init)(jax.random.key(0))
     after, metrics = jax.jit(trainer.update)(state)
     for name, value in metrics.items():
         assert np.isfinite(value).all(), name
     assert metrics["grad_norm"] > 0 and float(metrics["initial_ratio_error"]) < 1e-4
-    assert state.obs.shape == (2, 8268) and after.update == 1
+    assert state.stream.obs.shape == (2, 8268) and after.update == 1

@@ -36,5 +36,5 @@ def test_one_environment_of_a_physics_simulator_trains():
         CASES["ppo_continuous"].module, env={"id": "brax/inverted_pendulum-P"}, num_envs=1, total_timesteps=32
     )
     state, metrics = compiled(CASES["ppo_continuous"].module.make_train(config)).train(jax.random.key(0))
-    assert metrics["loss"].shape == (2,) and state.obs.shape[0] == 1
+    assert metrics["loss"].shape == (2,) and state.stream.obs.shape[0] == 1
     assert np.isfinite(metrics["loss"]).all()

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
+from algos.presets import PRESETS
 
 ARELIT = dict(name="arelit", n_layers=4, d_model=128, d_head=64, d_ffc=128, n_heads=4, eta=4, r=2)
 RELIT = dict(name="relit", n_layers=4, d_model=128, d_head=64, d_ffc=128, n_heads=4, nu=2)
@@ -56,13 +57,19 @@ PUBLISHED = {
 }
 
 
+def name_of(algo) -> str:
+    return algo.__name__.removeprefix("algos.")
+
+
 @pytest.mark.parametrize(("algo", "preset"), PUBLISHED, ids=lambda x: getattr(x, "__name__", x))
 def test_a_published_configuration_has_the_published_values(algo, preset):
-    config = algo.Config(**algo.PRESETS[preset])
+    config = algo.Config(**PRESETS[name_of(algo)][preset])
     for name, value in PUBLISHED[algo, preset].items():
         assert getattr(config, name) == value, name
 
 
 def test_every_discrete_preset_is_in_the_table():
     for algo in (a2c_arelit, ppo_arelit):
-        assert {preset for module, preset in PUBLISHED if module is algo} == set(algo.PRESETS) - {"default"}
+        assert {preset for module, preset in PUBLISHED if module is algo} == set(PRESETS[name_of(algo)]) - {
+            "default"
+        }

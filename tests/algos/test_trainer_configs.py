@@ -7,6 +7,7 @@ import jax
 import pytest
 from jax.interpreters import partial_eval
 
+from algos.presets import PRESETS
 from tests.algos.toy import ImageToy, environment_is
 from tests.algos.trainers import CASES, MODULES, cases, small_config, small_core
 from tests.marks import slow_if
@@ -175,7 +176,7 @@ def test_an_environment_of_the_other_kind_of_actions_is_refused(module, env_id, 
 
 @pytest.mark.parametrize(
     ("module", "preset"),
-    [pytest.param(m, name, id=f"{key}-{name}") for key, m in MODULES.items() for name in m.PRESETS],
+    [pytest.param(m, name, id=f"{key}-{name}") for key, m in MODULES.items() for name in PRESETS[key]],
 )
 def test_every_preset_is_a_valid_config(module, preset):
-    module.Config(**module.PRESETS[preset])
+    module.Config(**PRESETS[module.__name__.removeprefix("algos.")][preset])

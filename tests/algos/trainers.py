@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import pytest
 
+import algos
 import networks
 from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
 from tests.algos.toy import Toy, environment_is
@@ -49,7 +50,7 @@ CASES = {
         Case("a2c_continuous", a2c_arelit, 0),
     )
 }
-MODULES = {module.__name__.split(".")[-1]: module for module in (ppo_arelit_continuous, ppo_arelit, a2c_arelit)}
+MODULES = algos.TRAINERS
 
 
 def cases(*names: str, slow: Sequence[str] = ()):
@@ -107,7 +108,7 @@ class Built(NamedTuple):
     trainer: Any
     init: Any
     update: Any
-    collect: Any  # (state, key) -> (state, batch, last value), whichever the algorithm
+    collect: Any  # (state, key) -> (state, transitions, last value)
     evaluate: Any
     act: Any
     train: Any
@@ -115,8 +116,8 @@ class Built(NamedTuple):
 
 def compiled(trainer) -> Built:
     def collect(state, key):
-        state, batch, *_, last_value = trainer.collect(state, key)
-        return state, batch, last_value
+        state, rollout = trainer.collect(state, key)
+        return state, rollout.transitions, rollout.last_value
 
     return Built(
         trainer=trainer,

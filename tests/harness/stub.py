@@ -100,11 +100,16 @@ class Params(NamedTuple):
 
 
 @struct.dataclass
+class Stream:
+    env_state: jax.Array  # [0]: physics engines have leaves without elements
+    obs: jax.Array  # [B, 2]
+
+
+@struct.dataclass
 class RunnerState:
     params: Params
     seed_key: jax.Array  # raw key data of the seed, so that update can tell the seeds apart
-    nothing: jax.Array  # [0]: physics engines have leaves without elements
-    obs: jax.Array  # [B, 2]
+    stream: Stream
     key: jax.Array
     update: jax.Array
 
@@ -118,6 +123,7 @@ class Trainer(NamedTuple):
     num_updates: int
     env: Any
     env_params: Any
+    lives_on_host: bool = False
 
 
 class Env:
@@ -125,6 +131,9 @@ class Env:
 
     def __init__(self, episode_length: int):
         self._length = episode_length
+
+    def action_space(self, params):
+        return types.SimpleNamespace(sample=lambda key: jnp.zeros(1))
 
     def reset_env(self, key, params):
         return jnp.zeros(2), jnp.int32(0)
@@ -157,8 +166,7 @@ def make_train(config: Config) -> Trainer:
         return RunnerState(
             params,
             jax.random.key_data(key),
-            jnp.zeros(0),
-            jax.random.normal(key, (config.num_envs, 2)),
+            Stream(jnp.zeros(0), jax.random.normal(key, (config.num_envs, 2))),
             jax.random.fold_in(key, 1),
             jnp.int32(0),
         )
@@ -167,7 +175,7 @@ def make_train(config: Config) -> Trainer:
         TRACES["update"] += 1
         key, draw = jax.random.split(state.key)
         count = state.update + 1
-        obs = jnp.cos(state.obs + jax.random.normal(draw, state.obs.shape))
+        obs = jnp.cos(state.stream.obs + jax.random.normal(draw, state.stream.obs.shape))
         target = jax.random.normal(draw, (d_model, 2)) + obs.mean(axis=0)
         loss, grads = jax.value_and_grad(lambda p: jnp.mean((p.w + p.b - target) ** 2))(state.params)
         is_chosen = (state.seed_key == jax.random.key_data(jax.random.key(max(nan_seed, 0)))).all()
@@ -183,7 +191,7 @@ def make_train(config: Config) -> Trainer:
             "loss": loss,
             "grad_norm": jnp.sqrt(jnp.sum(grads.w**2)),
         }
-        return state.replace(params=params, obs=obs, key=key, update=count), metrics
+        return state.replace(params=params, stream=state.stream.replace(obs=obs), key=key, update=count), metrics
 
     def evaluate(state, key, deterministic):
         TRACES["evaluate"] += 1
@@ -196,7 +204,7 @@ def make_train(config: Config) -> Trainer:
         return carry + 1, obs @ jnp.ones((2, 1)), jnp.zeros(obs.shape[0])
 
     env = Env(config.env["episode_length"])
-    return Trainer(init, update, evaluate, act, lambda batch: jnp.zeros(batch), config.num_updates, env, None)
+    return Trainer(init, update, evaluate, act, lambda batch: jnp.zeros(batch), config.num_updates, env, {})
 
 
 def inject(fault: str) -> None:
@@ -232,7 +240,7 @@ MODULES = {
 
 
 def main() -> None:
-    harness.main(Config, PRESETS, make_train, doc="A stub.", algo="stub")
+    harness.main(Config, make_train, presets=PRESETS, doc="A stub.", algo="stub")
 
 
 if __name__ == "__main__":

@@ -246,9 +246,7 @@ def test_handlers_are_restored(main, tmp_path):
 # Faults
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    main, tmp_path, monkeypatch
-):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(main, tmp_path, monkeypatch):
     path = tmp_path / "run"
     monkeypatch.setenv("STUB_NAN", "1:11")
     code, err = main("--num-seeds", 3, "--run-dir", path)

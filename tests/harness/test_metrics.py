@@ -97,9 +97,7 @@ def test_confidence_interval_is_students():
 
 
 def test_the_curve_is_drawn_whatever_is_missing(tmp_path):
-    file = MetricsFile(
-        tmp_path / "m.csv", ["seed", "env_steps", "update", "episode_return", "eval_return"], 0
-    )
+    file = MetricsFile(tmp_path / "m.csv", ["seed", "env_steps", "update", "episode_return", "eval_return"], 0)
     curve.draw(tmp_path / "m.csv", tmp_path / "empty.png", "no rows yet")
     file.append([{"seed": 0, "env_steps": 10, "update": 1, "episode_return": None, "eval_return": None}])
     file.append([{"seed": 0, "env_steps": 20, "update": 2, "episode_return": 3.0, "eval_return": None}])

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+import algos
 from algos.harness import BadInput, checkpoint, cli, devices, load_run
+from algos.presets import PRESETS
 from tests.harness.conftest import assert_same_arrays, rows_without_clock
 from tests.processes import with_devices
 
@@ -77,7 +79,9 @@ def test_two_seeds_on_two_devices_are_those_on_one_and_those_of_single_runs(tmp_
 def parse(*flags):
     from algos import ppo_arelit_continuous as trainer
 
-    return cli.parse(trainer.Config, trainer.PRESETS, trainer.__doc__, "ppo_arelit_continuous", flags).config
+    return cli.parse(
+        trainer.Config, PRESETS["ppo_arelit_continuous"], trainer.__doc__, "ppo_arelit_continuous", flags
+    ).config
 
 
 def test_every_preset_is_complete_and_can_be_resumed_from_its_yaml(tmp_path):
@@ -86,7 +90,7 @@ def test_every_preset_is_complete_and_can_be_resumed_from_its_yaml(tmp_path):
     from algos import ppo_arelit_continuous as trainer
     from algos.harness import run_dir
 
-    for name in trainer.PRESETS:
+    for name in PRESETS["ppo_arelit_continuous"]:
         config = parse("--preset", name)
         assert config.env.keys() == {"id", *envs.options(config.env["id"])}
         assert config.core.keys() == {"name", *networks.hyperparameters(config.core["name"])}
@@ -94,17 +98,17 @@ def test_every_preset_is_complete_and_can_be_resumed_from_its_yaml(tmp_path):
         assert run_dir.load_config(tmp_path / name, trainer.Config, "ppo_arelit_continuous") == config
 
 
-@pytest.mark.parametrize("algo", ["a2c_arelit", "ppo_arelit", "ppo_arelit_continuous"])
+@pytest.mark.parametrize("algo", algos.TRAINERS)
 def test_help_lists_every_preset_environment_and_core(algo, capsys):
     import envs
     import networks
 
-    trainer = importlib.import_module(f"algos.{algo}")
+    trainer = algos.TRAINERS[algo]
     with pytest.raises(SystemExit) as end:
-        cli.parse(trainer.Config, trainer.PRESETS, trainer.__doc__, algo, ["--help"])
+        cli.parse(trainer.Config, PRESETS[algo], trainer.__doc__, algo, ["--help"])
     assert end.value.code == 0
     listed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if line.startswith("--"))
-    assert listed["--preset"].split(", ") == list(trainer.PRESETS)
+    assert listed["--preset"].split(", ") == list(PRESETS[algo])
     assert listed["--env.id"].split(", ") == [*envs.ENV_IDS, *envs.ENV_FAMILIES]
     assert listed["--core.name"].split(", ") == list(networks.CORES)
 
@@ -136,9 +140,7 @@ PLOT, EVALUATE = ("scripts.plot", "scripts.evaluate")
 
 
 @pytest.mark.parametrize("script", [PLOT, EVALUATE])
-@pytest.mark.parametrize(
-    "content", [b"algo: ppo_arelit_continuous\nenv: null\n", b"\xff\xfe\xff", b"[" * 5000]
-)
+@pytest.mark.parametrize("content", [b"algo: ppo_arelit_continuous\nenv: null\n", b"\xff\xfe\xff", b"[" * 5000])
 def test_scripts_answer_a_damaged_config_yaml_with_one_line(tmp_path, monkeypatch, capsys, script, content):
     (tmp_path / "config.yaml").write_bytes(content)
     assert_one_line(script, [tmp_path], 2, "config.yaml", monkeypatch, capsys)

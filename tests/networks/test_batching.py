@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.batching import any_in_batch, repeat_until
+from networks.batching import any_in_batch
 
 
 def branch(flags, x):
@@ -36,21 +36,3 @@ def test_taken_for_all_as_soon_as_one_needs_it():
     flags = jnp.zeros((2, 3), bool)
     np.testing.assert_array_equal(jax.vmap(branch)(flags, x), 0.0)
     np.testing.assert_allclose(jax.vmap(branch)(flags.at[1, 2].set(True), x), np.sin(1.0), rtol=1e-6)
-
-
-def test_repeating_until_done_and_to_a_limit_agree():
-    """On a loop that stays as it is where it is done."""
-
-    def count(start, limit):
-        step = lambda x: jnp.where(x < 5, x + 1, x)  # noqa: E731
-        return repeat_until(lambda x: x >= 5, step, start, limit)
-
-    starts = jnp.arange(8)
-    for limit in (None, 10):
-        counted = jax.vmap(lambda x, limit=limit: count(x, limit))(starts)
-        np.testing.assert_array_equal(counted, jnp.maximum(starts, 5))
-    assert count(jnp.int32(0), 3) == 3
-    names = primitives(jax.make_jaxpr(lambda x: count(x, None))(0).jaxpr)
-    assert "while" in names and "scan" not in names
-    names = primitives(jax.make_jaxpr(jax.vmap(lambda x: count(x, 10)))(starts).jaxpr)
-    assert "scan" in names and not {"while", "cond"} & names

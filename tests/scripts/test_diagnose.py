@@ -13,7 +13,7 @@ import pytest
 import envs
 import networks
 from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
-from algos.harness import load_run
+from algos.harness import evaluation, load_run
 from scripts import diagnose
 
 AGENT = Path(__file__).parents[2] / "scripts/notebooks/results/TMaze-v2-20/agent"
@@ -216,15 +216,10 @@ def test_gradients_are_those_of_the_log_odds_or_of_every_entry_of_the_mean(discr
 
 def played_to(trainer, state, key, episodes, num_steps):
     """Observations [T, B, ...] of the episodes that make_gradient plays with this key."""
-    reset_envs, step_envs = diagnose.batched(trainer.env, trainer.env_params, episodes)
-    reset_key, key = jax.random.split(key)
-    obs, env_state = reset_envs(reset_key)
-    carry, seen = trainer.initial_carry(episodes), []
-    for t in range(num_steps):
-        seen.append(obs)
-        key, action_key, env_key = jax.random.split(key, 3)
-        carry, action, _ = trainer.act(state, carry, obs, jnp.full(episodes, t == 0), action_key, True)
-        obs, env_state, *_ = step_envs(env_key, env_state, action)
+    playing, seen = evaluation.begin(trainer, key, episodes), []
+    for _ in range(num_steps):
+        seen.append(playing.obs)
+        playing = evaluation.step(trainer, state, playing, deterministic=True)
     return np.stack(seen)
 
 

@@ -1,12 +1,13 @@
 """What is committed under scripts/notebooks/: small, and every result can be traced and repeated."""
 
-import importlib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from algos import TRAINERS
 from algos.harness import cli, metrics
+from algos.presets import PRESETS
 
 NOTEBOOKS = Path(__file__).parents[2] / "scripts/notebooks"
 RESULTS = NOTEBOOKS / "results"
@@ -43,7 +44,7 @@ def test_a_result_names_its_command_commit_seeds_and_hardware_and_can_be_repeate
     rows = metrics.read(path.parent / "metrics.csv")
     seeds = range(stored["seed"], stored["seed"] + stored["num_seeds"])
     assert {row["seed"] for row in rows} == set(seeds)
-    module = importlib.import_module(f"algos.{stored['algo']}")
-    repeated = cli.parse(module.Config, module.PRESETS, "", stored["algo"], ["--config", str(path)]).config
+    algo = stored["algo"]
+    repeated = cli.parse(TRAINERS[algo].Config, PRESETS[algo], "", algo, ["--config", str(path)]).config
     assert repeated.env == stored["env"] and repeated.core == stored["core"]
     assert repeated.total_timesteps == stored["total_timesteps"]

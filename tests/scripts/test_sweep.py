@@ -16,6 +16,7 @@ import yaml
 from algos import a2c_arelit
 from algos.harness import BadInput, cli, devices, loop, memory, metrics
 from algos.harness.statistics import confidence_interval
+from algos.presets import PRESETS
 from scripts import sweep
 from tests.algos.toy import Toy, environment_is
 from tests.algos.trainers import CASES, cases, small_config
@@ -44,7 +45,9 @@ def test_a_vmapped_setting_equals_the_setting_alone(case):
             before = state
             state, update_metrics = programs.update(values, state)
             found.append(update_metrics)
-            assert all(x.is_deleted() for x in jax.tree.leaves((before.params, before.opt_state, before.carry)))
+            assert all(
+                x.is_deleted() for x in jax.tree.leaves((before.params, before.opt_state, before.stream.carry))
+            )
         alone = jax.jit(case.module.make_train(sweep.changed(config, second)).train)
         results = {run: alone(keys[run]) for run in (2, 3)}
     for run, (one, one_metrics) in results.items():
@@ -422,7 +425,7 @@ def test_wandb_runs_the_same_grid(tmp_path, monkeypatch):
     for rate in content["parameters"]["learning_rate"]["values"]:
         for width in content["parameters"]["core.d_model"]["values"]:
             asked = agent_flags(content, {"learning_rate": rate, "core.d_model": width})
-            parsed = cli.parse(a2c_arelit.Config, a2c_arelit.PRESETS, "doc", A2C, asked).config
+            parsed = cli.parse(a2c_arelit.Config, PRESETS[A2C], "doc", A2C, asked).config
             assert parsed.wandb == "online"
             configs.append(dataclasses.replace(parsed, wandb="disabled"))
     assert configs == search.configs
@@ -441,7 +444,7 @@ def test_wandb_draws_from_the_same_ranges(tmp_path, monkeypatch):
         "num_steps": {"distribution": "int_uniform", "min": 8, "max": 12},
     }
     asked = agent_flags(content, {"learning_rate": 1.5e-4, "gamma": 0.95, "num_envs": 8, "num_steps": 9})
-    config = cli.parse(a2c_arelit.Config, a2c_arelit.PRESETS, "doc", A2C, asked).config
+    config = cli.parse(a2c_arelit.Config, PRESETS[A2C], "doc", A2C, asked).config
     assert (config.learning_rate, config.gamma, config.num_envs, config.num_steps) == (1.5e-4, 0.95, 8, 9)
     with pytest.raises(SystemExit):  # the file is there
         write_yaml(tmp_path / "sweep.yaml", monkeypatch, A2C, *random)

@@ -46,7 +46,9 @@ def start_two(
             subprocess.Popen(
                 [sys.executable, str(JOIN), str(trainer), *map(str, (*flags, *more))],
                 env=os.environ | {name: str(value) for name, value in variables.items()},
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )  # fmt: skip
         )
     return processes

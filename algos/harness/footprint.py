@@ -1,4 +1,7 @@
-"""Whether a run fits into memory: before anything is compiled where that is certain, else after the update is."""
+"""The footprint of a run: whether it fits into its devices' RAM.
+
+Refused before anything is compiled where that is certain, else after the update is.
+"""
 
 import math
 from pathlib import Path
@@ -22,7 +25,7 @@ def check_before(state: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> 
     Raises:
         BadInput: with the estimate and the flags that lower it.
     """
-    needed = _bytes_a_device(state) + config.num_steps * _bytes_a_device(state.obs)
+    needed = _bytes_per_device(state) + config.num_steps * _bytes_per_device(state.stream.obs)
     _check(needed, "at least ", config, mesh, num_settings)
 
 
@@ -63,7 +66,7 @@ def _check(needed: int, bound: str, config: Any, mesh: Mesh, num_settings: int) 
     )
 
 
-def _bytes_a_device(tree: Any) -> int:
+def _bytes_per_device(tree: Any) -> int:
     def size(leaf: Any) -> int:
         is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return math.prod(leaf.sharding.shard_shape(leaf.shape)) * (8 if is_key else leaf.dtype.itemsize)

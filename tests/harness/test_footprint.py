@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from algos.harness import devices, loop, memory
+from algos.harness import devices, footprint, loop
 from tests.harness import stub
 
 
@@ -23,7 +23,7 @@ def memory_of(monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", counting)
 
     def set_to(free):
-        monkeypatch.setattr(memory, "bytes_available", lambda mesh: free)
+        monkeypatch.setattr(footprint, "bytes_available", lambda mesh: free)
         return compiled
 
     return set_to
@@ -55,13 +55,13 @@ def test_the_need_of_a_program_is_its_arguments_results_and_temporary_arrays():
     size = 4 * 1000 * 1000
     a = jax.ShapeDtypeStruct((1000, 1000), jnp.float32)
     kept = jax.jit(lambda a: jnp.sin(a @ a)).lower(a).compile()
-    assert 2 * size <= memory.bytes_needed(kept) <= 3 * size + 1000
+    assert 2 * size <= footprint.bytes_needed(kept) <= 3 * size + 1000
     donated = jax.jit(lambda a: a + 1, donate_argnums=0).lower(a).compile()
-    assert size <= memory.bytes_needed(donated) <= size + 1000
+    assert size <= footprint.bytes_needed(donated) <= size + 1000
 
 
 def test_the_host_says_what_it_has_free():
-    free = memory.bytes_available(devices.seed_mesh(1))
+    free = footprint.bytes_available(devices.seed_mesh(1))
     assert free is None or 2**20 < free < 2**50
 
 

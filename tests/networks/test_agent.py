@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import networks
-from networks.actor_critic import ActorCritic
+from networks.agent import ActorCritic
 from networks.encoders import ConvEncoder, MLPEncoder
 from networks.heads import CategoricalHead, GaussianHead, ValueHead
 from tests.networks.cases import case_ids, show, small
