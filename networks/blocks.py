@@ -174,7 +174,7 @@ def last_window(steps: jax.Array, episodes: jax.Array, length: int) -> jax.Array
 def recent_steps(window: jax.Array, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
     """x_t, x_{t-1}, .., x_{t-k+1} for every step t, zeros where the episode had not begun yet; k is small.
 
-    Takes what join_window takes. Returns (window after the last step, k arrays [T, ..., d], the newest step first).
+    Takes what join_window takes. Returns (window after the last step, k arrays [T, ..., d], newest step first).
     """
     length, older = x.shape[0], window.shape[-2]
     steps, episodes = join_window(window, x, keep)

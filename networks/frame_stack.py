@@ -11,7 +11,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from networks.blocks import FeatureCore, join_window, last_window
 
@@ -30,7 +29,7 @@ class Frames(nn.Module):
         """carry: [..., k - 1, d], oldest first; x: [T, ..., d]; keep: [T, ...]."""
         length, older = x.shape[0], self.n_frames - 1
         steps, episodes = join_window(carry, x, keep)
-        at = older + np.arange(length)[:, None] - np.arange(self.n_frames)  # [T, k]
+        at = older + jnp.arange(length)[:, None] - jnp.arange(self.n_frames)  # [T, k]
         same = episodes[at] == episodes[older:, None]
         frames = jnp.where(same[..., None], steps[at], 0)  # [T, k, ..., d]
         frames = jnp.moveaxis(frames, 1, -2).reshape(*x.shape[:-1], self.n_frames * self.d)
