@@ -12,7 +12,7 @@ of the hallway is drawn too. Rules, rewards, views and pixels are those of minig
     #######
 
 Actions: 0 turn left, 1 turn right, 2 forward (into a wall or an object it stays); 3 to 6, the original's pickup,
-drop, toggle and done, change nothing here and take their step. The cells of the junction beside the two objects end
+drop, toggle and done, change nothing here and take their step. The junction's cells beside the two objects end
 the episode: the one beside the cue's like pays 1 - 0.9 time / max_steps, the other one 0. `info` holds
 `episode_success`, 1 where a step ends the episode at the right one. `time_limit` truncates sooner, as an outer
 wrapper does, and leaves the reward alone.
@@ -33,8 +33,8 @@ Neither tells where the agent looks to. show_direction adds a fourth channel tha
 
 What proves memory: with a view of 3 all six ids; with a view of 7 only S11 and S13. With the wide one the cue is
 seen from the junction in S7 and S9, and with Random wherever h <= 6, so a policy of the current image alone looks
-back until it likes what it sees. `envs.reference` has the numbers. Where the cue is not seen from columns h and
-h + 1, no policy without memory succeeds in more than half of the episodes.
+back until it likes what it sees. `envs.reference` has the numbers. Where the cue is not seen from the junction, no
+policy without memory succeeds in more than half of the episodes.
 """
 
 from typing import Any

@@ -23,9 +23,20 @@ IDS = {
     "MysteryPath-Grid-v0": "max_steps",
     "MysteryPath-Grid-Easy-v0": "max_steps",
     "Endless-MysteryPath-v0": "max_steps",
+    "MiniGrid-MemoryS7-v0": "max_steps",
+    "MiniGrid-MemoryS9-v0": "time_limit",
+    "MiniGrid-MemoryS11-v0": "max_steps",
+    "MiniGrid-MemoryS13-v0": "time_limit",
+    "MiniGrid-MemoryS13Random-v0": "max_steps",
+    "MiniGrid-MemoryS17Random-v0": "time_limit",
 }
-# Without the bar, a last frame can be the same as a first one: the agent is always in the same column.
-MORE = {"Endless-MysteryPath-v0": {"show_stamina": True}}
+MORE = {
+    # Without the bar, a last frame can be the same as a first one: the agent is always in the same column.
+    "Endless-MysteryPath-v0": {"show_stamina": True},
+    "MiniGrid-MemoryS9-v0": {"observation": "frame"},
+    "MiniGrid-MemoryS13-v0": {"show_direction": True},
+    "MiniGrid-MemoryS17Random-v0": {"observation": "frame", "show_direction": True},
+}
 
 
 @pytest.fixture(scope="module", params=IDS)
