@@ -1,8 +1,9 @@
 """Pictures of T-Mazes, all in one style: corridor, arms, agent, and what the cue says.
 
-The cue is a sign at the corridor's beginning: an arrow to the goal's arm, or a field of that arm's
-colour. It is bright while the agent sees it and faint while it must be remembered. The goal's arm is green and the
-other red, unless the maze has colours of its own. Long corridors are drawn shorter, places apart only where there is room.
+The cue is a sign at the corridor's beginning: an arrow to the goal's arm, or a field of that arm's colour. It
+is bright while the agent sees it and faint while it must be remembered. The goal's arm is green and the other
+red, unless the maze has colours of its own. Long corridors are drawn shorter; places are dots where there is
+room.
 """
 
 import dataclasses
