@@ -11,8 +11,12 @@ any chunking of it give the same outputs and the same carry: to rounding, and on
 products, which ActorCritic asks for (`networks.precision`).
 """
 
+import ast
 import dataclasses
 import difflib
+import inspect
+import itertools
+import textwrap
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
@@ -36,7 +40,14 @@ from networks.reference_params import import_reference_params
 from networks.relit import ReLiT
 from networks.rtu import RTU
 
-__all__ = ["CORES", "hyperparameters", "import_reference_params", "make_core", "reference_mixer"]
+__all__ = [
+    "CORES",
+    "hyperparameter_help",
+    "hyperparameters",
+    "import_reference_params",
+    "make_core",
+    "reference_mixer",
+]
 
 # To add a core: write its file, add it here. Trainers, --help and the property tests find it by this table.
 CORES: dict[str, type[nn.Module]] = {
@@ -74,6 +85,22 @@ def hyperparameters(name: str) -> dict[str, Any]:
         raise ValueError(f"core.name={name!r}: unknown memory core{hint}; allowed: {', '.join(CORES)}")
     fields = [field for field in dataclasses.fields(CORES[name]) if field.name not in ("parent", "name")]
     return {field.name: field.default for field in fields}
+
+
+def hyperparameter_help(name: str) -> dict[str, str]:
+    """The line below each hyperparameter in the core's class, or "" where there is none.
+
+    Raises:
+        ValueError: unknown core.
+    """
+    lines = dict.fromkeys(hyperparameters(name), "")
+    classes = itertools.takewhile(lambda each: each is not nn.Module, CORES[name].__mro__)
+    for each in reversed([*classes]):  # a class's own lines before those that it inherits
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        for field, line in itertools.pairwise(definition.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(line, ast.Expr) and field.target.id in lines:
+                lines[field.target.id] = ast.literal_eval(line.value)
+    return lines
 
 
 def make_core(name: str, **settings: Any) -> nn.Module:
