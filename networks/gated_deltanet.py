@@ -28,6 +28,7 @@ from networks.short_convolution import ShortConvolution
 
 EPSILON = 1e-6
 small_normal = nn.initializers.normal(0.02)
+norm = functools.partial(RMSNorm, EPSILON)
 
 
 class Memory(NamedTuple):
@@ -124,22 +125,18 @@ class GatedDeltaNet(Stack):
         mixer = functools.partial(
             Mixer, self.n_heads, self.d_key, self.d_value, self.d_conv, self.allow_neg_eigval
         )
-        return Block(mixer, self.norm_of, SwiGLU, **flax)
+        return Block(mixer, norm, SwiGLU, **flax)
 
     @nn.nowrap
     def norm(self) -> nn.Module:
-        return self.norm_of()
-
-    norm_of = functools.partial(RMSNorm, EPSILON)
+        return norm()
 
 
 def from_reference(settings: dict, arrays: dict) -> tuple[nn.Module, dict, int]:
     """Of transformers: `Qwen3NextGatedDeltaNet`, by its weights taken apart. See networks.reference_mixers."""
     heads, key_heads = settings["num_v_heads"], settings["num_k_heads"]
     if heads % key_heads:
-        raise ValueError(
-            f"gated_deltanet: settings.num_v_heads={heads}: must be a multiple of {key_heads} key heads"
-        )
+        raise ValueError(f"gated_deltanet: settings.num_k_heads={key_heads}: must divide num_v_heads={heads}")
     d_key = settings["head_k_dim"]
 
     def of_key_heads(name):  # [..., key_heads K] -> [..., H K]: value heads share a key head in runs

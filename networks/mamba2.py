@@ -153,11 +153,14 @@ def from_reference(settings: dict, arrays: dict) -> tuple[nn.Module, dict, int]:
     """Of transformers: `Mamba2Mixer`. See networks.reference_mixers."""
     use_bias, use_conv_bias = settings["use_bias"], settings["use_conv_bias"]
     floor, ceiling = map(float, settings["time_step_limit"])
+    heads, groups = settings["num_heads"], settings["n_groups"]
+    if heads % groups:
+        raise ValueError(f"mamba2: settings.n_groups={groups}: must divide num_heads={heads}")
     mixer = Mixer(
-        n_heads=settings["num_heads"],
+        n_heads=heads,
         d_head=settings["head_dim"],
         d_state=settings["state_size"],
-        n_groups=settings["n_groups"],
+        n_groups=groups,
         d_conv=settings["conv_kernel"],
         dt_floor=floor,
         dt_ceiling=ceiling,

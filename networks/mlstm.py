@@ -147,14 +147,18 @@ class MLSTM(Stack):
 
 def from_reference(settings: dict, arrays: dict) -> tuple[nn.Module, dict, int]:
     """Of xlstm: `mLSTMLayer`. See networks.reference_mixers."""
-    heads, use_bias = settings["num_heads"], settings["bias"]
+    inner, heads, size = (settings[name] for name in ("inner_dim", "num_heads", "qkv_proj_blocksize"))
+    use_bias = settings["bias"]
+    for name, parts in (("num_heads", heads), ("qkv_proj_blocksize", size)):
+        if inner % parts:
+            raise ValueError(f"mlstm: settings.{name}={parts}: must divide inner_dim={inner}")
     if settings["cell_eps"] != EPSILON:
         raise ValueError(f"mlstm: settings.cell_eps={settings['cell_eps']}: must be {EPSILON}")
     mixer = Mixer(
         n_heads=heads,
-        d_head=settings["inner_dim"] // heads,
+        d_head=inner // heads,
         d_conv=settings["conv1d_kernel_size"],
-        qkv_block=settings["qkv_proj_blocksize"],
+        qkv_block=size,
         use_bias=use_bias,
         epsilon=settings["norm_eps"],
     )
