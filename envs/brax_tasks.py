@@ -39,6 +39,7 @@ physics, and the control cost, sees them.
 import contextlib
 import functools
 import io
+import os
 import re
 import warnings
 from typing import Any
@@ -212,6 +213,21 @@ class _NumpyWithOldClip:
         return jnp.clip(x, a_min, a_max)
 
 
+def _mujoco():
+    """The module mujoco, imported without the OpenGL that MUJOCO_GL names: it may be missing, and nothing here
+    draws with it. A module that was imported before stays as it is.
+    """
+    asked = os.environ.get("MUJOCO_GL")
+    os.environ["MUJOCO_GL"] = "disable"
+    try:
+        import mujoco
+    finally:
+        del os.environ["MUJOCO_GL"]
+        if asked is not None:  # the workers of other environments may draw
+            os.environ["MUJOCO_GL"] = asked
+    return mujoco
+
+
 @contextlib.contextmanager
 def _quiet():
     """Drops three known notices and lets everything else through.
@@ -224,8 +240,7 @@ def _quiet():
     try:
         with contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Brax System, piplines", category=UserWarning)
-            import mujoco
-
+            mujoco = _mujoco()
             previous = mujoco.get_mju_user_warning()
             mujoco.set_mju_user_warning(
                 lambda message: None if "settotalmass" in message else warnings.warn(message, stacklevel=2)

@@ -1,6 +1,10 @@
 """Brax tasks: what each variant shows, the limits of actions and time, types that lax.scan accepts."""
 
 import inspect
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +38,7 @@ def test_the_variants_show_exactly_the_positions_and_the_velocities(task):
     shapes = jax.eval_shape(env.reset, jax.random.key(0)).pipeline_state
     state = jax.tree.map(lambda x: noise(x.shape).astype(x.dtype), shapes)
     base = observe(env, state)
-    moved = observe(
-        env, state.replace(q=noise(state.q.shape), x=jax.tree.map(lambda x: noise(x.shape), state.x))
-    )
+    moved = observe(env, state.replace(q=noise(state.q.shape), x=jax.tree.map(lambda x: noise(x.shape), state.x)))
     faster = observe(
         env, state.replace(qd=noise(state.qd.shape), xd=jax.tree.map(lambda x: noise(x.shape), state.xd))
     )
@@ -138,3 +140,14 @@ def test_a_variant_differs_from_the_task_in_its_observation_only(pendulum, varia
     whole = step(jax.random.key(1), state, action, params)
     np.testing.assert_allclose(ours[0], whole[0][shown], rtol=1e-4, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours[1:], whole[1:])
+
+
+def test_opengl_that_is_not_there_is_not_needed():
+    """What the variable names is missing, or nothing of that name exists; it stays for programs that draw."""
+    code = """
+import os, envs
+env, params = envs.make("brax/reacher")
+assert os.environ["MUJOCO_GL"] == "no such library" and env.render
+"""
+    variables = os.environ | {"MUJOCO_GL": "no such library"}
+    subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(__file__).parents[2], env=variables, check=True)
