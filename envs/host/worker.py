@@ -255,7 +255,8 @@ def as_contained(value: Any, space: Any, name: str) -> Any:
 
 def as_float32(array: np.ndarray, name: str) -> np.ndarray:
     """The array in float32. Raises ValueError where an entry is NaN, infinite, or becomes so."""
-    result = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        result = array.astype(np.float32)
     if array.dtype.kind == "f" and not (finite := np.isfinite(result)).all():
         raise ValueError(f"{first_entry(array, ~finite, name)}: must be finite in float32")
     return result

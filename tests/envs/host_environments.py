@@ -57,8 +57,6 @@ def terminating():
     return Counter(terminates=True)
 
 
-
-
 class Image(Counter):
     """A grey image that gets brighter, [8, 8, 1]."""
 
