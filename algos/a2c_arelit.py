@@ -355,7 +355,7 @@ def make_train(config: Config) -> Trainer:
         env=env,
         env_params=env_params,
         num_updates=config.num_updates,
-        gradient=Gradient(steps=1, length=config.num_steps, count=config.num_envs),
+        gradient=Gradient(steps=1, length=config.num_steps, sequences=config.num_envs),
         init=init,
         update=update,
         train=train,

@@ -38,11 +38,11 @@ class Rollout(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """The shape of what an update learns from: gradient steps an update, each on sequences [length, count]."""
+    """What an update learns from: gradient steps, each on some sequences of some environment steps."""
 
     steps: int
     length: int
-    count: int
+    sequences: int
 
 
 class Trainer(NamedTuple):

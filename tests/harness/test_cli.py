@@ -233,7 +233,7 @@ def test_a_signal_before_the_run_begins_ends_the_process_at_once(number):
 import os
 from algos.harness import cli
 cli.parse = lambda *_: os.kill(os.getpid(), {int(number)})
-cli.main(None, {{}}, None, doc="", algo="")
+cli.main(None, None, doc="", algo="", presets={{}})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (128 + number, "")
