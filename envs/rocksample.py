@@ -85,7 +85,7 @@ _KNOWN = {
 
 def draw_map(n: int, k: int, seed: int) -> np.ndarray:
     """Rows and columns of k rocks on different cells with column <= n - 2: int32 [k, 2]."""
-    order = np.argsort(jax.random.bits(jax.random.key(seed), (n * (n - 1),)), kind="stable")
+    order = np.argsort(np.asarray(jax.random.bits(jax.random.key(seed), (n * (n - 1),))), kind="stable")
     return np.stack(np.divmod(order[:k], n - 1), axis=1).astype(np.int32)
 
 
