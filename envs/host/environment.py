@@ -41,7 +41,7 @@ class HostParams:
             made, and keep it where this is replaced.
         restarts: whether `step_env` begins the next episode where one has ended; if not, the environment stays
             at its end. Episodes with and without restarts are played in environments of their own.
-        drawn: whether `render` will be asked for frames, without restarts: the environments are made so that they
+        drawn: whether `draw` will be asked for frames, without restarts: the environments are made so that they
             draw them, and stay open at their ends.
     """
 
@@ -60,9 +60,9 @@ class HostEnvironment(environment.Environment):
 
     What happens depends on the keys of the resets and the actions only. Works on one device; seeds are vmapped.
 
-    `render(state, params)` is there where there are pictures; elsewhere `no_picture` says why. What an agent sees
-    as an image is in every state. Other frames (`render_mode="rgb_array"`) the environment draws of itself as it
-    is now: play with `params.replace(drawn=True)` and draw after the reset and after each step.
+    Pictures: where an agent sees images, `render(state, params)` shows them. Where the environment draws frames of
+    itself (`render_mode="rgb_array"`), `draw(state)` is the one of now: play with `params.replace(drawn=True)`,
+    and draw after the reset and after each step. Where neither is there, `no_picture` says why.
 
     Args:
         name: for messages.
@@ -93,11 +93,11 @@ class HostEnvironment(environment.Environment):
         kinds = ((False, False), (True, False), (False, True))
         self._episodes = {kind: _Episodes(workers, *kind) for kind in kinds}
         self.no_picture: str | None = None
-        # Only environments with a picture have the attribute.
-        if len(self.spec.obs_shape) == 3 and self.spec.obs_dtype == "uint8":
+        # Only environments with a picture have one of the attributes.
+        if len(self.spec.obs_shape) in (2, 3) and self.spec.obs_dtype == "uint8":
             self.render = self._show
         elif not self.spec.no_frames:
-            self.render = self._draw
+            self.draw = self._draw
         else:
             self.no_picture = f"{name} has no picture: {self.spec.no_frames}"
 
@@ -159,7 +159,7 @@ class HostEnvironment(environment.Environment):
         state = state.replace(obs=obs, terminated=terminated, truncated=truncated)
         return final_obs, state, reward, terminated, {}
 
-    def _draw(self, state: HostState, params=None) -> np.ndarray:
+    def _draw(self, state: HostState) -> np.ndarray:
         """The frame that the environment draws of itself now, uint8 [height, width, 3].
 
         Raises:
@@ -174,9 +174,11 @@ class HostEnvironment(environment.Environment):
     def _show(self, state: HostState, params=None) -> np.ndarray:
         """What the agent sees, uint8 [height, width, 3], enlarged; nothing is drawn anew."""
         image = np.asarray(state.obs)
+        image = image[:, :, None] if image.ndim == 2 else image
+        image = image[:, :, : 3 if image.shape[2] >= 3 else 1]
         factor = max(1, PICTURE_SIDE // max(image.shape[:2]))
         image = image.repeat(factor, 0).repeat(factor, 1)
-        return np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] == 1 else image[..., :3]
+        return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 class _Episodes:

@@ -346,6 +346,11 @@ def test_pictures_are_what_the_agent_saw():
     env.workers.close()
     assert picture.shape == (192, 192, 3) and picture.dtype == np.uint8 and (picture == 40).all()
     assert not hasattr(make("counter")[0], "render")
+    for shape in ((8, 8), (8, 8, 2), (8, 8, 4)):
+        state = SimpleNamespace(obs=np.arange(np.prod(shape), dtype=np.uint8).reshape(shape))
+        picture = env.render(state)
+        assert picture.shape == (192, 192, 3)
+        np.testing.assert_array_equal(picture[::24, ::24, 0], state.obs.reshape(8, 8, -1)[:, :, 0])
 
 
 @pytest.mark.parametrize(

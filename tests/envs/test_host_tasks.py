@@ -377,19 +377,19 @@ def test_an_environment_with_frames_is_drawn_as_it_is_played(wrapped):
     env, params = make("drawn", limit=3)
     env = envs.PreviousActionReward(env) if wrapped else env
     vec, drawn = envs.vectorize(env, B, pool_size=1), params.replace(drawn=True)
-    assert env.no_picture is None
+    assert env.no_picture is None and not hasattr(env, "render")  # which would draw any state
     _, trained = vec.reset(jax.random.key(0), params)
     _, state = env.reset_env(jax.random.key(0), drawn)
     for step in range(5):  # two steps beyond its end
-        frame = env.render(jax.device_get(state), drawn)
+        frame = env.draw(jax.device_get(state))
         assert frame.shape == (6, 9, 3) and frame.dtype == np.uint8 and (frame == 10 * min(step, 3)).all()
         *_, trained, _, _, _, info = vec.step(jax.random.key(0), trained, jnp.zeros(B, int), params)
         _, state, *_ = env.step_env(jax.random.key(0), state, jnp.int32(0), drawn)
         assert (info["episode_length"] == step % 3 + 1).all()  # what trains goes on meanwhile
     _, later = env.reset_env(jax.random.key(0), drawn)
-    assert (env.render(jax.device_get(later), drawn) == 0).all()
+    assert (env.draw(jax.device_get(later)) == 0).all()
     with pytest.raises(ValueError, match="must be of the last reset with drawn=True"):
-        env.render(jax.device_get(state), drawn)
+        env.draw(jax.device_get(state))
     env.workers.close()
 
 
@@ -397,7 +397,11 @@ def test_where_there_are_no_frames_a_line_says_why():
     env, params = make("never_drawn")
     env.workers.close()
     why = "its render_mode is None, must be rgb_array, and its function takes no render_mode"
-    assert not hasattr(env, "render") and env.no_picture == f"host/{TASKS}:never_drawn has no picture: {why}"
+    assert (
+        not hasattr(env, "render")
+        and not hasattr(env, "draw")
+        and env.no_picture == f"host/{TASKS}:never_drawn has no picture: {why}"
+    )
     env, _ = make("limited", limit=0)
     env.workers.close()
     assert env.no_picture.endswith("has no picture: rgb_array is none of its render_modes []")
@@ -405,7 +409,7 @@ def test_where_there_are_no_frames_a_line_says_why():
     drawn = params.replace(drawn=True)
     _, state = env.reset_env(jax.random.key(0), drawn)
     with pytest.raises(NoPicture, match=":Blind has no picture: OSError: no display, and no hope of one$"):
-        env.render(jax.device_get(state), drawn)
+        env.draw(jax.device_get(state))
     env.step_env(jax.random.key(0), state, jnp.int32(0), drawn)  # and all goes on
     env.workers.close()
 
