@@ -55,10 +55,10 @@ from envs.checks import check_choice, check_positive
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
 
-# Layout of Brax's observations: p position, v velocity, - neither. `11*(9p 1-)` repeats the group in brackets
+# Entries of Brax's observations: p position, v velocity, - neither. `11*(9p 1-)` repeats the group in brackets
 # 11 times.
 _HUMANOID = "22p 23v 11*(9p 1-) 66v 23-"
-LAYOUTS = {
+ENTRIES = {
     "ant": "13p 14v",
     "halfcheetah": "8p 9v",
     "hopper": "5p 6v",
@@ -72,7 +72,7 @@ LAYOUTS = {
     "walker2d": "8p 9v",
 }
 
-IDS = tuple(f"brax/{task}{suffix}" for task in LAYOUTS for suffix in ("", "-P", "-V"))
+IDS = tuple(f"brax/{task}{suffix}" for task in ENTRIES for suffix in ("", "-P", "-V"))
 
 
 def options(env_id: str) -> dict[str, Any]:
@@ -93,13 +93,13 @@ def observed_indices(task: str, variant: str) -> np.ndarray:
     """Indices of Brax's observation that a variant shows.
 
     Args:
-        task: a key of `LAYOUTS`.
+        task: a key of `ENTRIES`.
         variant: "" (everything), "P" (positions) or "V" (velocities).
 
     Returns:
         int array [observation size], ascending.
     """
-    flat = re.sub(r"(\d+)\*\((.*?)\)", lambda match: " ".join([match[2]] * int(match[1])), LAYOUTS[task])
+    flat = re.sub(r"(\d+)\*\((.*?)\)", lambda match: " ".join([match[2]] * int(match[1])), ENTRIES[task])
     kinds = "".join(block[-1] * int(block[:-1]) for block in flat.split())
     wanted = variant.lower() or "pv-"
     return np.array([i for i, kind in enumerate(kinds) if kind in wanted])
@@ -132,7 +132,7 @@ class BraxTask(environment.Environment[EnvState, EnvParams]):
     """One Brax task. Observations are float32 [observation size], actions float32 [action size].
 
     Args:
-        task: a key of `LAYOUTS`.
+        task: a key of `ENTRIES`.
         backend: one of `BACKENDS`.
         variant: "" (everything seen), "P" (positions) or "V" (velocities).
     """

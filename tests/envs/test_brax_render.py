@@ -6,7 +6,7 @@ import pytest
 
 import envs
 from envs.brax_render import HEIGHT, VIEWS, WIDTH, Renderer, _intersect
-from envs.brax_tasks import LAYOUTS
+from envs.brax_tasks import ENTRIES
 
 
 def distance_to_segment(points, a, b):
@@ -41,7 +41,7 @@ def pose(task, shift=0.0):
     return sys, data.xpos[1:] + [shift, 0.0, 0.0], data.xquat[1:].copy()
 
 
-@pytest.mark.parametrize("task", LAYOUTS)
+@pytest.mark.parametrize("task", ENTRIES)
 def test_every_task_has_a_picture_of_its_bodies(task):
     sys, position, rotation = pose(task)
     renderer = Renderer(sys, VIEWS[task])

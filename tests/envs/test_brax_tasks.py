@@ -13,7 +13,7 @@ import pytest
 from brax import envs as brax_envs
 
 import envs
-from envs.brax_tasks import BACKENDS, LAYOUTS, observed_indices
+from envs.brax_tasks import BACKENDS, ENTRIES, observed_indices
 
 
 def types(tree):
@@ -26,7 +26,7 @@ def observe(env, pipeline):
     return np.asarray(env._get_obs(pipeline, *action))
 
 
-@pytest.mark.parametrize("task", LAYOUTS)
+@pytest.mark.parametrize("task", ENTRIES)
 def test_the_variants_show_exactly_the_positions_and_the_velocities(task):
     env = envs.make(f"brax/{task}")[0].brax_env
     rng = np.random.default_rng(0)
@@ -53,13 +53,13 @@ def test_the_variants_show_exactly_the_positions_and_the_velocities(task):
 
 
 def test_every_task_of_brax_is_there():
-    assert set(LAYOUTS) == set(brax_envs._envs) - {"fast"}
-    assert {f"brax/{task}{suffix}" for task in LAYOUTS for suffix in ("", "-P", "-V")} <= set(envs.ENV_IDS)
+    assert set(ENTRIES) == set(brax_envs._envs) - {"fast"}
+    assert {f"brax/{task}{suffix}" for task in ENTRIES for suffix in ("", "-P", "-V")} <= set(envs.ENV_IDS)
 
 
 @pytest.mark.parametrize(
     ("task", "backend"),
-    [(task, envs.options(f"brax/{task}")["backend"]) for task in LAYOUTS]
+    [(task, envs.options(f"brax/{task}")["backend"]) for task in ENTRIES]
     + [("inverted_pendulum", backend) for backend in BACKENDS[1:]],
 )
 def test_a_step_keeps_every_type_of_the_state(task, backend):
