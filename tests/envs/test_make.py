@@ -74,6 +74,27 @@ def test_bad_input_is_one_line_that_names_the_field_and_what_is_allowed(env_id, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "meant"),
+    [
+        ("TMazePassive", ["TMaze-Passive"]),
+        ("tmaze-passive", ["TMaze-Passive"]),
+        ("EndlessTMaze", ["TMaze-Endless"]),
+        ("TMazeClassicActive", ["TMaze-Active", "TMaze-Passive"]),
+        ("minigrid-memorys7", ["MiniGrid-MemoryS7-v0"]),
+        ("BattleShip", ["battleship"]),
+        ("rocksample_11_11", ["rocksample"]),
+        ("halfcheetah", ["brax/halfcheetah", "brax/halfcheetah-P", "brax/halfcheetah-V"]),
+    ],
+)
+def test_other_spellings_of_an_id_are_understood(env_id, meant):
+    hint = " or ".join(meant)
+    with pytest.raises(
+        ValueError, match=rf"^env.id='{env_id}': not known \(did you mean {hint}\?\); allowed: {meant[0]}"
+    ):
+        envs.make(env_id)
+
+
 def test_numbers_of_numpy_are_numbers():
     options = dict(corridor_len=np.int64(7), goal_reward=np.float32(2), timestep_penalty=np.int32(1))
     _, params = envs.make("TMazeOurs", **options)
