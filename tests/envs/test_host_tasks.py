@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 import random
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from gymnasium.spaces.utils import flatten, flatten_space
 
 import envs
 from envs.host import NoPicture
-from envs.host.worker import Actions, Observations, as_number, load
+from envs.host.worker import Actions, DmEnv, Observations, as_number, load
+from tests.envs.host_environments import Array, DiscreteArray, TimeStep
 from tests.envs.host_tasks import LIMIT, NAN_AT
 
 TASKS = "tests.envs.host_tasks"
@@ -418,3 +420,43 @@ def test_the_worker_is_a_file_of_its_own():
     """It must not import the rest of this project, which imports JAX."""
     path = pathlib.Path(importlib.util.find_spec("envs.host.worker").origin)
     assert "import envs" not in path.read_text() and "from envs" not in path.read_text()
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# dm_env
+
+
+class DmTask:
+    """Shows specifications of several kinds, one inside another, and checks its actions as dm_env's own do."""
+
+    def __init__(self, observation_spec, action_spec, shown, reward=None):
+        self.observation_spec, self.action_spec = lambda: observation_spec, lambda: action_spec
+        self._shown, self._reward = shown, reward
+
+    def reset(self):
+        return TimeStep(False, None, None, self._shown)
+
+    def step(self, action):
+        spec, array = self.action_spec(), np.asarray(action)
+        assert array.dtype == spec.dtype and array.shape == spec.shape
+        return TimeStep(False, self._reward, 1.0, self._shown)
+
+
+def test_specifications_of_dm_env_are_spaces():
+    bounded = SimpleNamespace(shape=(2,), dtype=np.dtype(np.float64), minimum=-0.1, maximum=0.1)
+    specs = {"z": DiscreteArray(3), "a": {"flags": Array((2,), np.bool_), "count": Array((), np.int32)}}
+    shown = {"z": np.int32(1), "a": {"flags": np.array([True, False]), "count": 7}}
+    env = DmEnv(DmTask(specs, bounded, shown, np.array([0.5])), remake=None)
+    assert env.observations.shape == (6,)
+    np.testing.assert_array_equal(env.observations(env.reset(None)), [0, 1, 0, 1, 0, 7])  # in their own order
+    obs, reward, *ends = env.step(env.actions(np.float32([9, -9])))
+    np.testing.assert_array_equal(env.actions(np.float32([9, -9])), [0.1, -0.1])
+    assert as_number(reward) == 0.5 and ends == [False, False]
+    picture = np.full((4, 4, 3), 300)
+    env = DmEnv(DmTask({"only": Array((4, 4, 3), np.uint8)}, DiscreteArray(3), {"only": picture}), remake=None)
+    assert env.observations.shape == (4, 4, 3) and env.observations.dtype == "uint8"
+    assert env.step(env.actions(np.int32(2)))[1] == 0.0  # without a reward
+    with pytest.raises(ValueError, match=r"^observation 300 at \[0, 0, 0\]: must be an integer from 0 to 255"):
+        env.observations(env.reset(None))
+    with pytest.raises(TypeError, match="must be Discrete or a Box of floats"):
+        DmEnv(DmTask(specs, Array((1,), np.int32), shown), remake=None)
