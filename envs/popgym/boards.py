@@ -7,7 +7,7 @@ from flax import struct
 from gymnax.environments import environment
 
 from envs.popgym.decks import shuffled
-from envs.popgym.packing import include, pack, read
+from envs.popgym.packing import increase, pack, read
 from envs.popgym.pictures import Board
 from envs.popgym.task import Layout, TimedParams, TimedTask, encode, success
 
@@ -55,14 +55,10 @@ class Battleship(TimedTask):
         They are placed in the order of `SHIPS`, each evenly over the places that earlier ones leave free: the law
         of drawing place and direction again until the ship fits.
         """
-        board = jnp.zeros(self.cells, bool)
-        for place_key, length in zip(jax.random.split(key, len(self.SHIPS)), self.SHIPS, strict=True):
-            places = _ship_places(self.side, length)
-            free = places.astype(np.float32) @ board.astype(jnp.float32) == 0
-            # The greatest of independent random numbers, 1 and more, is at a place drawn evenly.
-            luck = jnp.where(free, jax.random.bits(place_key, (len(places),)) | 1, 0)
-            board |= jnp.asarray(places)[jnp.argmax(luck)]
-        return {"board": board.reshape(self.side, self.side)}
+        board = jnp.zeros((self.side, self.side), bool)
+        for ship_key, length in zip(jax.random.split(key, len(self.SHIPS)), self.SHIPS, strict=True):
+            board |= _ship(ship_key, board, length)
+        return {"board": board}
 
     def start(self, layout: Layout) -> tuple[jax.Array, BattleshipState]:
         ships = pack(jnp.asarray(layout["board"], bool).ravel(), 1)
@@ -77,11 +73,12 @@ class Battleship(TimedTask):
 
     def step_env(self, key: jax.Array, state: BattleshipState, action: jax.Array | int, params: TimedParams):
         action = jnp.asarray(action, jnp.int32)
-        hit = read(state.ships & ~state.asked, action, 1)
+        new = 1 - read(state.asked, action, 1)
+        hit = read(state.ships, action, 1) & new
         water = self.cells - self.SHIP_CELLS
         reward = jnp.where(hit == 1, np.float32(1 / self.SHIP_CELLS), np.float32(-1 / water))
         state = state.replace(
-            time=state.time + 1, asked=include(state.asked, action), hits=state.hits + hit, last=action
+            time=state.time + 1, asked=increase(state.asked, action, new, 1), hits=state.hits + hit, last=action
         )
         all_hit = state.hits == self.SHIP_CELLS
         terminated = self._terminated(all_hit, state, params)
@@ -106,15 +103,18 @@ class Battleship(TimedTask):
         return board.picture()
 
 
-def _ship_places(side: int, length: int) -> np.ndarray:
-    """The cells of every place of a ship: bool [places, side * side]."""
-    places = []
-    for row in range(side):
-        for column in range(side - length + 1):
-            board = np.zeros((side, side), bool)
-            board[row, column : column + length] = True
-            places += [board.ravel(), board.T.ravel()]
-    return np.array(places)
+def _ship(key: jax.Array, board: jax.Array, length: int) -> jax.Array:
+    """Where on a board [side, side] one more ship comes to lie, drawn evenly among the free places."""
+    side = len(board)
+    starts = side - length + 1
+    # [2, side, starts]: along rows and along columns; which row or column; its first cell.
+    taken = jnp.any(jnp.array([[b[:, k : k + starts] for b in (board, board.T)] for k in range(length)]), 0)
+    # The greatest of independent random numbers, 1 and more, is at a place drawn evenly.
+    luck = jnp.where(taken, 0, jax.random.bits(key, taken.shape) | 1)
+    upright, line, first = jnp.unravel_index(jnp.argmax(luck), taken.shape)
+    cells = np.arange(side)
+    ship = (cells == line)[:, None] & (cells >= first) & (cells < first + length)
+    return jnp.where(upright == 1, ship.T, ship)
 
 
 @struct.dataclass
@@ -182,13 +182,13 @@ class MineSweeper(TimedTask):
     def step_env(self, key: jax.Array, state: MineSweeperState, action: jax.Array | int, params: TimedParams):
         action = jnp.asarray(action, jnp.int32)
         mine = read(state.mines, action, 1) == 1
-        again = read(state.viewed, action, 1) == 1
-        reward = jnp.where(again, np.float32(-0.5 / (self.clear - 2)), np.float32(1 / self.clear))
+        new = ~mine & (read(state.viewed, action, 1) == 0)
+        reward = jnp.where(new, np.float32(1 / self.clear), np.float32(-0.5 / (self.clear - 2)))
         reward = jnp.where(mine, np.float32(-0.5 - 1 / self.clear), reward)
         state = state.replace(
             time=state.time + 1,
-            viewed=jnp.where(mine, state.viewed, include(state.viewed, action)),
-            left=state.left - (~mine & ~again),
+            viewed=increase(state.viewed, action, new, 1),
+            left=state.left - new,
             lost=mine,
             last=action,
         )

@@ -11,7 +11,7 @@ from flax import struct
 from gymnax.environments import environment
 
 from envs.popgym.decks import CARDS, colour, rank, shuffled, suit
-from envs.popgym.packing import bits_of, pack, read
+from envs.popgym.packing import bits_of, increase, pack, read
 from envs.popgym.task import Layout, Task, encode
 
 SUITS, RANKS = 4, 13
@@ -151,7 +151,7 @@ class CountState(environment.EnvState):
     Attributes:
         time: steps taken, int32.
         values, queries: kinds of the two decks' cards in the order they are dealt, packed.
-        counts: how many cards of every kind the value deck has shown, int32 [kinds].
+        counts: how many cards of every kind the value deck has shown, packed.
     """
 
     time: jax.Array
@@ -172,9 +172,10 @@ class CountRecall(Task):
     def __init__(self, level: str = "Easy"):
         self.cards = CARDS * self.DECKS[level]
         self.kind, self.kinds = self.KINDS[level]
-        self.bits = bits_of(self.kinds)
+        answers = self.cards // self.kinds + 1
+        self.bits, self.count_bits = bits_of(self.kinds), bits_of(answers)
         layout = dict.fromkeys(("value_deck", "query_deck"), (self.cards,))
-        super().__init__(level, 2 * self.kinds, self.cards // self.kinds + 1, self.cards - 1, layout)
+        super().__init__(level, 2 * self.kinds, answers, self.cards - 1, layout)
 
     def sample_layout(self, key: jax.Array, params: environment.EnvParams) -> Layout:
         """`value_deck`, `query_deck` int32 [N]: ids in the order they are dealt."""
@@ -184,19 +185,17 @@ class CountRecall(Task):
     def start(self, layout: Layout) -> tuple[jax.Array, CountState]:
         decks = (self.kind(jnp.asarray(layout[name], jnp.int32)) for name in ("value_deck", "query_deck"))
         values, queries = (pack(kinds, self.bits) for kinds in decks)
-        state = CountState(
-            time=jnp.int32(0), values=values, queries=queries, counts=jnp.zeros(self.kinds, jnp.int32)
-        )
-        return self._show(state)
+        counts = pack(jnp.zeros(self.kinds, jnp.int32), self.count_bits)
+        return self._show(CountState(time=jnp.int32(0), values=values, queries=queries, counts=counts))
 
     def step_env(self, key: jax.Array, state: CountState, action: jax.Array | int, params: environment.EnvParams):
         asked = read(state.queries, state.time, self.bits)
-        right = action == jnp.sum(jnp.where(np.arange(self.kinds) == asked, state.counts, 0))
+        right = action == read(state.counts, asked, self.count_bits)
         obs, state = self._show(state.replace(time=state.time + 1))
         return obs, state, signed(right, self.cards - 1), state.time == self.cards - 1, {}
 
     def _show(self, state: CountState) -> tuple[jax.Array, CountState]:
         """Deals and counts the cards of this time."""
         value, query = (read(deck, state.time, self.bits) for deck in (state.values, state.queries))
-        counts = state.counts + (np.arange(self.kinds) == value)
+        counts = increase(state.counts, value, 1, self.count_bits)
         return encode((value, self.kinds), (query, self.kinds)), state.replace(counts=counts)

@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 from gymnax.environments import environment
 
-from envs.popgym.packing import include, pack, read
+from envs.popgym.packing import increase, pack, read
 from envs.popgym.pictures import Board
 from envs.popgym.task import Layout, TimedParams, TimedTask, encode, success
 
@@ -106,7 +106,7 @@ class _Labyrinth(TimedTask):
         return new, state.replace(
             time=state.time + 1,
             position=position,
-            visited=include(state.visited, cell),
+            visited=increase(state.visited, cell, new, 1),
             left=state.left - (new & is_free),
         )
 

@@ -29,8 +29,9 @@ def read(words: jax.Array, index: jax.Array, bits: int) -> jax.Array:
     return (word >> (index % per_word * bits) & (2**bits - 1)).astype(jnp.int32)
 
 
-def include(words: jax.Array, index: jax.Array) -> jax.Array:
-    """Sets the bit at `index` of integers that were packed as single bits."""
+def increase(words: jax.Array, index: jax.Array, amount: jax.Array | int, bits: int) -> jax.Array:
+    """Adds `amount`, 0 or more, to the packed integer at `index`, a scalar; the sum must fit."""
+    per_word = 32 // bits
     index = jnp.asarray(index, jnp.uint32)
-    here = np.arange(len(words), dtype=np.uint32) == index // 32
-    return words | jnp.where(here, jnp.uint32(1) << index % 32, jnp.uint32(0))
+    here = np.arange(len(words), dtype=np.uint32) == index // per_word
+    return words + jnp.where(here, jnp.asarray(amount, jnp.uint32) << index % per_word * bits, jnp.uint32(0))

@@ -63,7 +63,7 @@ _ROWS: dict[str, tuple[_Row, _Row, _Row]] = {
             (-0.9230, -0.9245, -0.8812),
             _notes(
                 "the best answer where both cards are of one kind, and where not; {} for who knows the step too",
-                *(-0.4054, -0.4920, -0.4144),
+                *("-0.4054", "-0.4920", "-0.4144"),
             ),
         ),
         _Row("exact", 1.0, _ALL_RIGHT),
