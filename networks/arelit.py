@@ -17,6 +17,8 @@ Three exact rewritings make it small and fast:
 * Time runs in short chunks. Only the carry at each chunk's start is kept for the gradient, the rest is
   computed again, so memory grows with T / chunk, not with T times the state. On CPU the outer products live
   for one step only, and segments short enough to keep all their states are one chunk.
+
+Plain form: `networks.plain_forms.arelit_attention`, with none of the three.
 """
 
 import functools
@@ -27,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import Dense, GRUGate, common_dtype, orthogonal, orthogonal_columns, run_layers
+from networks.layers import Dense, common_dtype, gated_sublayers, orthogonal, run_layers
 from networks.recurrence import (
     Form,
     OuterInputs,
@@ -218,9 +220,6 @@ class Block(nn.Module):
         def dense(width, name):
             return Dense(width, kernel_init=orthogonal(SQRT2), name=name)
 
-        def gate(name):
-            return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
-
         normed = nn.LayerNorm(name="attention_norm")(x)
         heads = dense(self.n_heads * 5 * self.d_head, "kqvbg")(normed)
         heads = heads.reshape(*x.shape[:-1], self.n_heads, 5 * self.d_head)
@@ -239,10 +238,7 @@ class Block(nn.Module):
             gamma_expansion=nn.sigmoid(p3),
         )
         carry, attended = attention(features, keep.astype(v.dtype), phase, carry, self.r)
-        attended = dense(self.d_model, "project")(attended.reshape(*x.shape[:-1], self.n_heads * self.d_head))
-        x = gate("attention_gate")(x, nn.relu(attended))
-        hidden = nn.relu(dense(self.d_ffc, "ffc_in")(nn.LayerNorm(name="ffc_norm")(x)))
-        return carry, gate("ffc_gate")(x, nn.relu(dense(self.d_model, "ffc_out")(hidden)))
+        return carry, gated_sublayers(x, attended, self.d_ffc)
 
 
 class AReLiT(nn.Module):

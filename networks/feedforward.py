@@ -1,4 +1,4 @@
-"""The memoryless control: what an agent reaches without a carry."""
+"""The memoryless control: what an agent reaches without a carry. It is its own plain form."""
 
 import flax.linen as nn
 import jax

@@ -1,13 +1,15 @@
 """GRU (Cho et al., 2014), the equations of flax's GRUCell.
 
     r, z = sigmoid(W x + b + U h)    n = tanh(W_n x + b_n + r (U_n h + c_n))    h' = (1 - z) n + z h
+
+Plain form: `flax.linen.GRUCell`, one step at a time.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from networks.layers import Dense, common_dtype, lecun_columns, orthogonal_columns, run_layers
+from networks.layers import CellStack, Dense, lecun_columns, orthogonal_columns
 from networks.recurrence import cell_recurrence
 
 
@@ -36,24 +38,12 @@ class Layer(nn.Module):
         return hidden[-1], hidden
 
 
-class GRU(nn.Module):
+class GRU(CellStack):
     """n_layers GRUs of width d_model, one on the other."""
 
-    n_layers: int = 1
     d_model: int = 680
+    layer = Layer
 
-    def setup(self):
-        self.layers = [Layer(self.d_model) for _ in range(self.n_layers)]
-
-    @nn.nowrap
-    def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
-        """Zeros; every leaf leads with batch_shape."""
-        return (jnp.zeros((*batch_shape, self.d_model)),) * self.n_layers
-
-    def __call__(self, carry: tuple[jax.Array, ...], inputs: jax.Array, resets: jax.Array):
-        """inputs: [T, *batch, D]; resets: [T, *batch] bool. Returns (carry, outputs [T, *batch, d_model])."""
-        carry, x = common_dtype(carry, inputs)
-        keep = jnp.logical_not(resets)
-        first, x = self.layers[0](carry[0], x, keep)  # its input is of another width
-        rest, x = run_layers(self.layers[1:], carry[1:], x, keep)
-        return (first, *rest), x
+    @staticmethod
+    def empty_layer(zeros: jax.Array) -> jax.Array:
+        return zeros

@@ -10,6 +10,8 @@ the same context. (The released code, given a whole segment, lets step t of it s
 
 Memory is a ring, so that a step writes one row. What a reset leaves in it is masked, by the count of steps
 since.
+
+Plain form: `networks.plain_forms.gtrxl_apply`, which copies the memory and computes all T (M + T) scores.
 """
 
 import math

@@ -1,8 +1,9 @@
 """What several memory cores share: dense layers, the GRU gate, and running one block over a stack of layers."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -131,18 +132,35 @@ class GRUGate(nn.Module):
         wr, wz, wg = jnp.split(
             Dense(3 * d, use_bias=False, kernel_init=self.columns_init(3), name="W")(y), 3, axis=-1
         )
-        ur, uz = jnp.split(
-            Dense(2 * d, use_bias=False, kernel_init=self.columns_init(2), name="U")(x), 2, axis=-1
-        )
+        ur, uz = jnp.split(Dense(2 * d, use_bias=False, kernel_init=self.columns_init(2), name="U")(x), 2, axis=-1)
         r = nn.sigmoid(wr + ur)
         z = nn.sigmoid(wz + uz - bias)
         h = nn.tanh(wg + Dense(d, use_bias=False, kernel_init=self.columns_init(1), name="U_g")(r * x))
         return (1 - z) * x + z * h
 
 
-def run_layers(
-    blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *inputs: Any
-) -> tuple[tuple, jax.Array]:
+def gated_sublayers(x: jax.Array, attended: jax.Array, d_ffc: int) -> jax.Array:
+    """What follows the attention in AReLiT and ReLiT: gate; LayerNorm, feed-forward, relu, gate.
+
+    To be called in a compact method, to which the parameters belong. x: the block's input [T, ..., d_model];
+    attended: the heads' read-outs [T, ..., H, d_head]. Returns [T, ..., d_model].
+    """
+    gain = math.sqrt(2.0)
+
+    def dense(width, name):
+        return Dense(width, kernel_init=orthogonal(gain), name=name)
+
+    def gate(name):
+        return GRUGate(lambda n: orthogonal_columns(n, gain), name=name)
+
+    attended = attended.reshape(*x.shape[:-1], attended.shape[-2] * attended.shape[-1])
+    attended = dense(x.shape[-1], "project")(attended)
+    x = gate("attention_gate")(x, nn.relu(attended))
+    hidden = nn.relu(dense(d_ffc, "ffc_in")(nn.LayerNorm(name="ffc_norm")(x)))
+    return gate("ffc_gate")(x, nn.relu(dense(x.shape[-1], "ffc_out")(hidden)))
+
+
+def run_layers(blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *inputs: Any) -> tuple[tuple, jax.Array]:
     """Apply equal blocks one after the other: carry_l, x = block_l(carry_l, x, *inputs).
 
     A single step (acting) and few layers are unrolled, each layer reading its own arrays. A segment (learning) of
@@ -182,6 +200,35 @@ def run_layers(
     x, stacked = jax.lax.scan(apply_layer, x, (params, stack(*carries)))
     new_carries = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(blocks)))
     return new_carries, x
+
+
+class CellStack(nn.Module):
+    """n_layers gated cells of width d_model, one on the other: what LSTM and GRU share.
+
+    A subclass names its `layer`, a module that takes (carry, x [T, ..., d], keep [T, ...]) to (carry, x [T, ...,
+    d_model]), and makes that layer's empty carry of zeros [..., d_model] in `empty_layer`.
+    """
+
+    layer: ClassVar[Callable[[int], nn.Module]]
+    empty_layer: ClassVar[Callable[[jax.Array], Any]]
+    n_layers: int = 1
+    d_model: int = 128
+
+    def setup(self):
+        self.layers = [self.layer(self.d_model) for _ in range(self.n_layers)]
+
+    @nn.nowrap
+    def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple:
+        """Zeros; every leaf leads with batch_shape."""
+        return (self.empty_layer(jnp.zeros((*batch_shape, self.d_model))),) * self.n_layers
+
+    def __call__(self, carry: tuple, inputs: jax.Array, resets: jax.Array) -> tuple[tuple, jax.Array]:
+        """inputs: [T, *batch, D]; resets: [T, *batch] bool. Returns (carry, outputs [T, *batch, d_model])."""
+        carry, x = common_dtype(carry, inputs)
+        keep = jnp.logical_not(resets)
+        first, x = self.layers[0](carry[0], x, keep)  # its input is of another width
+        rest, x = run_layers(self.layers[1:], carry[1:], x, keep)
+        return (first, *rest), x
 
 
 def _initialize(blocks: Sequence[nn.Module], carries: tuple, x: jax.Array, *inputs: Any) -> None:

@@ -1,6 +1,8 @@
 """LSTM (Hochreiter and Schmidhuber, 1997), the equations of flax's OptimizedLSTMCell.
 
     i, f, o = sigmoid(W x + U h + b)    g = tanh(W_g x + U_g h + b_g)    c' = f c + i g    h' = o tanh(c')
+
+Plain form: `flax.linen.OptimizedLSTMCell`, one step at a time.
 """
 
 from typing import NamedTuple
@@ -9,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from networks.layers import Dense, common_dtype, lecun_columns, orthogonal_columns, run_layers
+from networks.layers import CellStack, Dense, lecun_columns, orthogonal_columns
 from networks.recurrence import cell_recurrence
 
 
@@ -41,25 +43,12 @@ class Layer(nn.Module):
         return LayerCarry(cell[-1], hidden[-1]), hidden
 
 
-class LSTM(nn.Module):
+class LSTM(CellStack):
     """n_layers LSTMs of width d_model, one on the other."""
 
-    n_layers: int = 1
     d_model: int = 600
+    layer = Layer
 
-    def setup(self):
-        self.layers = [Layer(self.d_model) for _ in range(self.n_layers)]
-
-    @nn.nowrap
-    def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple[LayerCarry, ...]:
-        """Zeros; every leaf leads with batch_shape."""
-        zeros = jnp.zeros((*batch_shape, self.d_model))
-        return (LayerCarry(zeros, zeros),) * self.n_layers
-
-    def __call__(self, carry: tuple[LayerCarry, ...], inputs: jax.Array, resets: jax.Array):
-        """inputs: [T, *batch, D]; resets: [T, *batch] bool. Returns (carry, outputs [T, *batch, d_model])."""
-        carry, x = common_dtype(carry, inputs)
-        keep = jnp.logical_not(resets)
-        first, x = self.layers[0](carry[0], x, keep)  # its input is of another width
-        rest, x = run_layers(self.layers[1:], carry[1:], x, keep)
-        return (first, *rest), x
+    @staticmethod
+    def empty_layer(zeros: jax.Array) -> LayerCarry:
+        return LayerCarry(zeros, zeros)

@@ -192,10 +192,16 @@ def _outer_forward(initial, inputs):
 
 
 def _outer_backward(residuals, cotangents):
+    # Write D_t = keep_t (1 - G_t) and U_t = G_t * K_t, so Z^j_t = D_t * Z^j_{t-1} + c^j_t U_t, read out as
+    # y^j_t = sum(Z^j_t * Q_t). With y'^j_t the cotangent of y^j_t, what the loss sees of Z^j_t by all ways is
+    # A^j_t = y'^j_t Q_t + D_{t+1} * A^j_{t+1}; for the last step the second term is the cotangent of Z^j_{T-1}.
+    # dU_t = sum_j c^j_t A^j_t;  dD_t = sum_j A^j_t * Z^j_{t-1};  dZ^j_{-1} = D_0 * A^j_0;
+    # dG_t = dU_t * K_t - keep_t dD_t;  dK_t = dU_t * G_t;  dQ_t = sum_j y'^j_t Z^j_t.
+    # Of a product M = r (x) c:  dr = dM c and dc = dM^T r. For Q_t both were made where Z^j_t was at hand.
     inputs, before, of_row, of_column = residuals
     d_last, d_readouts = cotangents
 
-    def back(adjoints, step):  # adjoints: of Z^j_t
+    def back(adjoints, step):  # adjoints: D_{t+1} * A^j_{t+1}
         x, before, d_readouts = step
         gate, key = _outer(x.gate_row, x.gate_column), _outer(x.key_row, x.key_column)
         decay = x.keep[..., None, None] * (1 - gate)
@@ -273,6 +279,12 @@ def _matrix_forward(initial, inputs):
 
 
 def _matrix_backward(residuals, cotangents):
+    # Write C = keep_t C_{t-1} (`before`, cleared), P_t = 1 - b_t (x) g_t and r_t = w_t - e_t C k_t, so that
+    # C_t = P_t * C + r_t (x) k_t and y_t = C_t q_t. With y'_t the cotangent of y_t and A_t what the loss sees of
+    # C_t by all ways,  A_t = y'_t (x) q_t + keep_{t+1} dC_{t+1}  and  dC_t = P_t * A_t - e_t dr_t (x) k_t;
+    # for the last step the second term of A_t is the cotangent of C_{T-1}. Then
+    # dr_t = dw_t = A_t k_t;  de_t = -dr_t . C k_t;  dq_t = C_t^T y'_t;  dk_t = A_t^T r_t - e_t C^T dr_t;
+    # db_t = -(A_t * C) g_t;  dg_t = -(A_t * C)^T b_t.
     starts, inputs, chunks = residuals
     d_last, d_readouts = cotangents
 
@@ -286,7 +298,7 @@ def _matrix_backward(residuals, cotangents):
 
         _, (before, d_query) = jax.lax.scan(again, start, (inputs, d_readouts))
 
-        def back(adjoint, step):  # adjoint: of C_t
+        def back(adjoint, step):  # adjoint: keep_{t+1} dC_{t+1}
             x, d_readout, before = step
             keep = x.keep[..., None, None]
             adjoint = adjoint + _outer(d_readout, x.query)
@@ -366,11 +378,15 @@ def _cell_forward(cell, kernel, bias, initial, inputs, keep):
 
 
 def _cell_backward(cell, residuals, cotangents):
+    # Write s = keep_t s_{t-1}, h its last part and r_t = h W + b, so that s_t = cell(s, x_t, r_t). With s'_t the
+    # cotangent of s_t and A_t what the loss sees of it by all ways, the cell's own gradient at A_t gives the
+    # direct part of ds, dx_t and dr_t; h enters r_t too:  dh += dr_t W^T;  A_t = s'_t + keep_{t+1} ds_{t+1}.
+    # W and b are the same in every step:  dW = sum_t h^T dr_t, one product of all steps;  db = sum_t dr_t.
     kernel, initial, inputs, keep, states, recurrent = residuals
     previous = jax.tree.map(lambda first, x: jnp.concatenate([first[None], x[:-1]]), initial, states)
     previous = _clear(previous, keep)
 
-    def back(adjoint, step):
+    def back(adjoint, step):  # adjoint: keep_{t+1} ds_{t+1}
         cotangent, previous, inputs, keep, recurrent = step
         adjoint = jax.tree.map(jnp.add, adjoint, cotangent)
         d_state, d_inputs, d_recurrent = jax.vjp(cell, previous, inputs, recurrent)[1](adjoint)

@@ -8,8 +8,10 @@ Per head, with keys k and queries q of D features, values v of d_head, (x) the o
 
 This is the update rule `projected_sigmoid`; the paper's ablations are `keyvalue_gated`, `gated_peng`, `delta`
 and `mega` (see update_terms). Keys and queries come from one of five kernels (see feature_map) with
-D = feature_width. C is d_head x D numbers a head, so it is read out as soon as it is made and never kept for
+D = feature_width. C is d_head x D numbers per head, so it is read out as soon as it is made and never kept for
 every t.
+
+Plain form: `networks.plain_forms.relit_attention`, a loop over time.
 """
 
 import functools
@@ -20,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import Dense, GRUGate, common_dtype, orthogonal, orthogonal_columns, product, run_layers
+from networks.layers import Dense, common_dtype, gated_sublayers, orthogonal, product, run_layers
 from networks.recurrence import MatrixInputs, default_form, linear_recurrence, matrix_recurrence
 
 Kernel = Literal["relu", "eluplus1", "dpfp", "pp_relu", "pp_eluplus1"]
@@ -255,12 +257,6 @@ class Block(nn.Module):
     def __call__(self, carry: LayerCarry, x: jax.Array, keep: jax.Array) -> tuple[LayerCarry, jax.Array]:
         """x: [T, ..., d_model]; keep: [T, ...]. Returns (carry, [T, ..., d_model])."""
 
-        def dense(width, name):
-            return Dense(width, kernel_init=orthogonal(SQRT2), name=name)
-
-        def gate(name):
-            return GRUGate(lambda n: orthogonal_columns(n, SQRT2), name=name)
-
         sizes = (self.kernel, self.d_head, self.nu)
         key_maps, gate_maps = kernel_projections(*sizes), gate_projections(self.update_rule, *sizes)
         value_query = (Projection("value", self.d_head), Projection("query", self.d_head))
@@ -276,10 +272,7 @@ class Block(nn.Module):
         # Features are many times as wide as the projections they come from, so the gradient makes them again.
         attend = jax.checkpoint(functools.partial(attention, (self.kernel, self.update_rule, self.nu)))
         carry, attended = attend(carry, keep, key, query, value, gates)
-        attended = dense(self.d_model, "project")(attended.reshape(*x.shape[:-1], self.n_heads * self.d_head))
-        x = gate("attention_gate")(x, nn.relu(attended))
-        hidden = nn.relu(dense(self.d_ffc, "ffc_in")(nn.LayerNorm(name="ffc_norm")(x)))
-        return carry, gate("ffc_gate")(x, nn.relu(dense(self.d_model, "ffc_out")(hidden)))
+        return carry, gated_sublayers(x, attended, self.d_ffc)
 
 
 class ReLiT(nn.Module):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import networks
-from networks import arelit
-from scripts import plain_forms
+from networks import arelit, plain_forms
 from tests.networks.cases import Harness, assert_close, segment, small
 
 T, B, HEADS, D_HEAD, ETA = 21, 2, 3, 4, 2

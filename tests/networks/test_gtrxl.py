@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import networks
-from networks import gtrxl
-from scripts import plain_forms
+from networks import gtrxl, plain_forms
 from tests.networks.cases import Harness, assert_close, segment, zero_cotangent
 
 MEMORY = 5

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import networks
-from scripts import plain_forms
+from networks import plain_forms
 
 
 def test_cached_keys_and_values_give_gtrxls_outputs():

@@ -1,7 +1,8 @@
-"""AReLiT's attention and GTrXL written straight from their equations: the slow forms.
+"""AReLiT's and ReLiT's attention and GTrXL written straight from their equations: the slow forms.
 
-Tests compare the cores of `networks` with them for correctness, the benchmark for speed. They take the cores'
-own parameters, keep every intermediate and use no rewriting: no folding, no chunks, no ring, no blocks.
+Tests compare the cores with them for correctness, the benchmark for speed. They take the cores' own features or
+parameters, keep every intermediate and use no rewriting: no folding, no chunks, no ring, no blocks. The plain
+forms of LSTM and GRU are flax's own cells.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks import arelit, gtrxl
+from networks import arelit, gtrxl, relit
 
 # ------------------------------------------------------------------------------------------------------------
 # AReLiT: all r oscillators, states of all steps at once
@@ -71,6 +72,77 @@ def arelit_attention(
     numerator = jnp.einsum("tbrhd,tbrh->tbhd", value, overlap)
     denominator = 2 * r * jnp.einsum("tbhen,tbhen->tbh", norm, q) + arelit.EPSILON
     return AReLiTState(key[-1], value[-1], norm[-1]), numerator / denominator[..., None]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# ReLiT: one step after the other, matrices as matrices
+
+
+class ReLiTState(NamedTuple):
+    """Memory of one layer."""
+
+    matrix: jax.Array  # C [B, H, d_head, D]
+    norm: jax.Array  # s [B, H, D]
+
+
+def relit_initial_state(batch: int, heads: int, d_head: int, width: int) -> ReLiTState:
+    return ReLiTState(jnp.zeros((batch, heads, d_head, width)), jnp.zeros((batch, heads, width)))
+
+
+def relit_attention(
+    rule: relit.UpdateRule,
+    key: jax.Array,
+    query: jax.Array,
+    value: jax.Array,
+    gates: dict[str, jax.Array],
+    keep: jax.Array,
+    state: ReLiTState,
+) -> tuple[ReLiTState, jax.Array]:
+    """Recurrence and read-out of one layer, a loop over time.
+
+    key, query: features [T, B, H, D]. value: [T, B, H, d_head]. gates: in (0, 1), by name [T, B, H, width].
+    keep: [T, B], 0 where an episode starts. Returns (state after the last step, a [T, B, H, d_head]).
+    """
+    outputs = []
+    for t in range(len(keep)):
+        clear = keep[t][:, None, None]
+        matrix, norm = clear[..., None] * state.matrix, clear * state.norm
+        k, q, v = key[t], query[t], value[t]
+        if rule == "delta":
+            k, q = k / _norm(k), q / (_norm(q) + 1e-6)
+        state = _relit_update(rule, matrix, norm, k, v, {name: gate[t] for name, gate in gates.items()})
+        readout = jnp.einsum("bhvk,bhk->bhv", state.matrix, q)
+        denominator = jnp.einsum("bhk,bhk->bh", state.norm, q) + relit.EPSILON
+        outputs.append(readout / denominator[..., None])
+    return state, jnp.stack(outputs)
+
+
+def _relit_update(rule, matrix, norm, k, v, gates):
+    beta = gates["beta"]
+    if rule == "gated_peng":
+        b = beta[..., None]
+        return ReLiTState((1 - b) * matrix + b * _outer(v, k), (1 - beta) * norm + beta * k)
+    gamma = gates["gamma"]
+    if rule == "delta":
+        error = v - jnp.einsum("bhvk,bhk->bhv", matrix, k)
+        g, rate = gamma[..., None], (gamma * beta)[..., None]
+        return ReLiTState((1 - g) * matrix + rate * _outer(error, k), (1 - gamma) * norm + gamma * beta * k)
+    if rule == "mega":
+        damp = _outer(gates["beta_damp"], gates["gamma_damp"])
+        matrix = (1 - _outer(beta, gamma) * damp) * matrix + _outer(beta * v, gamma * k)
+        return ReLiTState(matrix, (1 - gamma * gates["gamma_damp"]) * norm + gamma * k)
+    if rule == "projected_sigmoid":
+        gamma = _outer(gamma, gates["gamma_expansion"]).reshape(k.shape)
+    matrix = (1 - _outer(beta, gamma)) * matrix + _outer(beta * v, gamma * k)
+    return ReLiTState(matrix, (1 - gamma) * norm + gamma * k)
+
+
+def _outer(a, b):
+    return a[..., :, None] * b[..., None, :]
+
+
+def _norm(x):
+    return jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
 # ------------------------------------------------------------------------------------------------------------
