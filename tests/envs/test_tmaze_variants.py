@@ -213,10 +213,10 @@ def test_endless_corridors_are_fair_and_independent():
     fixed = layouts_of("TMaze-Endless", 4096, corridor_len=7, num_corridors=3)
     assert (fixed["lengths"] == 7).all()
     assert_uniform(np.bincount(((fixed["hints"] + 1) // 2) @ [4, 2, 1]))
-    drawn = layouts_of("TMaze-Endless", 4096, corridor_len=5, num_corridors=2, uniform_lengths=True)
-    cases = (drawn["hints"] + 1) // 2 * 5 + drawn["lengths"] - 1  # [4096, 2], of 10
-    assert cases.min() == 0 and cases.max() == 9
-    assert_uniform(np.bincount(cases @ [10, 1], minlength=100))
+    drawn = layouts_of("TMaze-Endless", 4096, corridor_len=4, num_corridors=2, uniform_lengths=True)
+    cases = (drawn["hints"] + 1) // 2 * 4 + drawn["lengths"] - 1  # [4096, 2], of 8
+    assert cases.min() == 0 and cases.max() == 7
+    assert_uniform(np.bincount(cases @ [8, 1], minlength=64))
 
 
 def test_without_a_last_corridor_cues_and_lengths_are_drawn_on_the_way():
@@ -445,61 +445,66 @@ def test_corridors_of_1500_are_solved_by_who_remembers():
         assert (returns == 1).all() and (successes == 1).all() and (lengths == way).all()
 
 
-def best_of_all_tables(env_id, layouts, steps, **options):
-    """The best mean return over layouts [E, ...] of all maps from observations to actions.
+def play_everything(env_id, layouts, steps, **options):
+    """All sequences of actions from all layouts [E, ...].
 
-    Observations are collected by random play from the layouts, then every map is played.
+    Returns:
+        (numbers of the observations, int [sequences, E, steps], the last one left out; returns [sequences, E]).
     """
     env, params = envs.make(env_id, **options)
     count = len(jax.tree.leaves(layouts)[0])
-    tiled = jax.tree.map(lambda x: np.repeat(np.asarray(x), 200, 0), layouts)
-    actions = np.random.default_rng(0).integers(env.num_actions, size=(200 * count, steps))
-    batched = jax.tree.map(lambda x: np.full(200 * count, x), params)
+    sequences = np.array(list(itertools.product(range(env.num_actions), repeat=steps)))
+    actions = np.repeat(sequences, count, 0)
+    tiled = jax.tree.map(lambda x: np.tile(x, (len(sequences), *[1] * (x.ndim - 1))).astype(np.int32), layouts)
+    batched = jax.tree.map(lambda x: np.full(len(actions), x), params)
     first, out = jax.tree.map(np.asarray, replay(env, batched, tiled, actions))
-    size = first[0].size
-    views = np.unique(np.concatenate([first.reshape(-1, size), out["obs"].reshape(-1, size)]), axis=0)
-    tables = np.array(list(itertools.product(range(env.num_actions), repeat=len(views))))
+    obs = np.concatenate([first[:, None], out["obs"][:, :-1]], 1).reshape(len(actions) * steps, -1)
+    numbers = np.unique(obs, axis=0, return_inverse=True)[1]
+    done = np.cumsum(out["terminated"] | out["truncated"], 1)
+    running = np.pad(done, ((0, 0), (1, 0)))[:, :-1] == 0
+    assert done[:, -1].all()
+    returns = (out["rewards"] * running).sum(1)
+    return numbers.reshape(len(sequences), count, steps), returns.reshape(len(sequences), count)
 
-    @jax.jit
-    def play(table, layout):
-        obs, state = env.reset_to(layout, params)
 
-        def step(carry, key):
-            obs, state, done, total = carry
-            action = table[jnp.argmax((views == obs.ravel()).all(1))]
-            obs, state, reward, terminated, _ = env.step_env(jax.random.key(0), state, action, params)
-            total += jnp.where(done, 0, reward)
-            return (obs, state, done | terminated | env.is_truncated(state, params), total), None
+def best_map(numbers, returns, num_actions):
+    """The best mean return over layouts of all maps from observations to actions."""
+    maps = np.array(list(itertools.product(range(num_actions), repeat=numbers.max() + 1)))
+    steps, layouts = numbers.shape[2], np.arange(numbers.shape[1])
+    sequence = np.zeros((len(maps), len(layouts)), int)  # the number of one that begins with the actions so far
+    for t in range(steps):
+        action = np.take_along_axis(maps, numbers[sequence, layouts, t], 1)
+        sequence += action * num_actions ** (steps - 1 - t)
+    return returns[sequence, layouts].mean(1).max()
 
-        return jax.lax.scan(step, (obs, state, jnp.bool_(False), 0.0), length=steps)[0][3]
 
-    earned = jax.jit(jax.vmap(jax.vmap(play, (None, 0)), (0, None)))(tables, layouts)
-    return float(np.asarray(earned).mean(1).max())
+HINTS = np.array(list(itertools.product([-1, 1], repeat=2)))
 
 
 @pytest.mark.parametrize(
     ("env_id", "layouts", "steps", "options"),
     [
-        ("TMaze-Passive", np.array([-1, 1]), 4, dict(corridor_len=3, goal_reward=2.0)),
-        ("TMaze-Active", np.array([-1, 1]), 5, dict(corridor_len=2)),
-        ("TMaze-Pobax", np.array([0, 1]), 20, dict(corridor_len=2, max_episode_steps=20)),
+        ("TMaze-Passive", np.array([-1, 1]), 5, {"corridor_len": 4, "goal_reward": 2.0, "lag_penalty": 0.5}),
+        ("TMaze-Active", np.array([-1, 1]), 5, {"corridor_len": 2}),
+        ("TMaze-Pobax", np.array([0, 1]), 6, {"corridor_len": 2, "max_episode_steps": 6}),
         (
             "TMaze-Endless",
-            {
-                "hints": np.array(list(itertools.product([-1, 1], repeat=3))),
-                "lengths": np.full((8, 3), 2),
-            },
-            54,
-            dict(corridor_len=2, num_corridors=3),
+            {"hints": HINTS, "lengths": np.full((4, 2), 2)},
+            8,
+            {"corridor_len": 2, "num_corridors": 2, "max_episode_steps": 8},
         ),
+        ("TMaze-Traces", HINTS > 0, 7, {"corridor_len": 3, "max_episode_steps": 7}),
     ],
 )
-def test_no_map_from_observations_to_actions_is_better_than_the_best_without_memory(
-    env_id, layouts, steps, options
-):
-    known = envs.reference(env_id, **options)["without_memory"]
-    best = best_of_all_tables(env_id, jax.tree.map(lambda x: x.astype(np.int32), layouts), steps, **options)
-    assert abs(best - known["value"]) < 1e-5
+def test_what_is_known_of_small_mazes_is_what_all_ways_through_them_say(env_id, layouts, steps, options):
+    known = envs.reference(env_id, **options)
+    numbers, returns = play_everything(env_id, layouts, steps, **options)
+    assert abs(returns.mean() - known["random"]["value"]) < 1e-5
+    assert abs(returns.max(0).mean() - known["with_memory"]["value"]) < 1e-5
+    if known["without_memory"]:
+        assert numbers.max() < 7
+        best = best_map(numbers, returns, envs.make(env_id)[0].num_actions)
+        assert abs(best - known["without_memory"]["value"]) < 1e-5
 
 
 # Known returns
