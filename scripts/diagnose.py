@@ -2,6 +2,7 @@
 
     python scripts/diagnose.py runs/NAME                       # runs/NAME/diagnosis.png and diagnosis.json
     python scripts/diagnose.py runs/NAME --episodes 64 --output cue.png
+    python scripts/diagnose.py runs/NAME --env.corridor-len 40 # with other options of the environment
 
 Loads the newest whole checkpoint and plays fresh episodes with the mode of the policy and frozen statistics. With
 c_t the core's carry before the observation of step t, and T the last step of the median episode:
@@ -30,7 +31,7 @@ import functools
 import json
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from algos.harness import BadInput, OneLineParser, evaluation, exit_codes, load_run, loop
+from algos.harness import BadInput, OneLineParser, evaluation, exit_codes, load_run, loop, pictures, user_path
 from algos.harness.errors import check_output, writing
 from algos.harness.statistics import mean_and_interval
 
@@ -190,18 +191,21 @@ def make_gradient(trainer: Any, episodes: int, num_steps: int, obs_scale: float)
     return gradient
 
 
-def diagnose(run_dir: str | Path, seed: int | None = None, episodes: int = 256) -> dict:
+def diagnose(
+    run_dir: str | Path, seed: int | None = None, episodes: int = 256, env_flags: Sequence[str] = ()
+) -> dict:
     """The page's numbers, as they are written to JSON; a value that does not exist is None.
 
     Args:
         run_dir: a run directory with a checkpoint.
         seed: which of the run's seeds; None: its first.
         episodes: fresh episodes of every measurement.
+        env_flags: other options of the environment, as --env.<option> flags.
 
     Raises:
         BadInput: the directory holds no run that can be played here, or not this seed.
     """
-    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
+    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr), env_flags)
     config, trainer = loaded.config, loaded.trainer
     if trainer.lives_on_host:
         raise BadInput(f"env.id={config.env['id']!r}: must be an environment in JAX, to play hundreds at once")
@@ -376,11 +380,12 @@ def draw(result: dict, output: Path) -> None:
     Raises:
         RunError: the picture cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with pictures.own_settings():
+        _draw(result, output)
 
-    figure = Figure(figsize=(12, 6.6), layout="constrained")
-    FigureCanvasAgg(figure)
+
+def _draw(result: dict, output: Path) -> None:
+    figure = pictures.new_figure(12, 6.6)
     panels = figure.subplots(2, 3)
     options = [f"{name} {value}" for name, value in result["env"].items() if name in DELAY_OPTIONS]
     title = [result["env"]["id"], *options, result["core"]["name"], result["algo"]]
@@ -437,6 +442,8 @@ def draw(result: dict, output: Path) -> None:
         norms = np.array([norm["mean"] for _, norm in points])
         if norms[:-1].any():  # rounding and clipping leave zeros that say no more than the smallest norms
             axes.set_yscale("log", nonpositive="clip")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
             axes.set_ylim(max(norms[norms > 0].min() / 3, norms.max() * 1e-8), norms.max() * 3)
         axes.set(xlabel="t", ylabel="norm, median and quartiles")
         axes.legend(fontsize=8)
@@ -516,13 +523,13 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("run_dir", help="run directory of a trainer")
+    parser.add_argument("run_dir", type=user_path, help="run directory of a trainer")
     parser.add_argument("--seed", type=int, help="which of the run's seeds (default: its first)")
     parser.add_argument("--episodes", type=int, default=256, help="of every measurement (default: 256)")
-    parser.add_argument("--output", type=Path, help="the page, .png; the numbers go beside it as .json "
+    parser.add_argument("--output", type=user_path, help="the page, .png; the numbers go beside it as .json "
                         "(default: RUN_DIR/diagnosis.png)")  # fmt: skip
     with exit_codes():
-        args = parser.parse_args()
+        args, flags = parser.parse_known_args()
         if not 16 <= args.episodes <= 2**16:
             raise BadInput(f"episodes={args.episodes}: must be from 16 to 2^16")
         output = args.output or Path(args.run_dir) / "diagnosis.png"
@@ -530,12 +537,12 @@ def main() -> None:
             raise BadInput(f"output={str(output)!r}: must end in .png")
         if args.output:
             check_output(output)
-        result = diagnose(args.run_dir, args.seed, args.episodes)
+        result = diagnose(args.run_dir, args.seed, args.episodes, flags)
         numbers = output.with_suffix(".json")
         with writing(numbers):
             numbers.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         draw(result, output)
-    print(*summary(result), f"written: {output}, {numbers}", sep="\n")
+        print(*summary(result), f"written: {output}, {numbers}", sep="\n")
 
 
 if __name__ == "__main__":

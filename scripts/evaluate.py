@@ -2,29 +2,38 @@
 
     python scripts/evaluate.py runs/NAME
     python scripts/evaluate.py runs/NAME --episodes 1000 --no-deterministic --json
+    python scripts/evaluate.py runs/NAME --env.corridor-len 40
 
 Loads the newest whole checkpoint. Normalisation statistics are frozen, returns are raw and undiscounted.
-The interval of a seed is over its episodes (Student's t); that over all seeds is over the seeds' means,
-because the episodes of one seed share its parameters.
+The interval of a seed is over its episodes (Student's t; Wilson's for a success rate); that over all seeds is over
+the seeds' means, because the episodes of one seed share its parameters. Other options of the environment, such as
+--env.corridor-len 40, show how far what was learnt reaches.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from algos.harness import BadInput, OneLineParser, devices, exit_codes, load_run, loop
+from algos.harness import BadInput, OneLineParser, devices, exit_codes, footprint, load_run, loop, user_path
 from algos.harness.signals import Interrupts
-from algos.harness.statistics import mean_and_interval
+from algos.harness.statistics import mean_and_interval, pooled_mean_and_interval
 
 # Sets the keys apart from those of training and of its evaluations, which derive from the same small seeds.
 FRESH = 0x66726573
 
 
-def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int) -> dict:
+ROUND = 128
+"""Episodes of a seed that are played at once, or as many as in the run's own evaluations where those are more."""
+
+
+def evaluate(
+    run_dir: str | Path, episodes: int, deterministic: bool, seed: int, env_flags: Sequence[str] = ()
+) -> dict:
     """Plays fresh episodes with every seed's agent.
 
     Args:
@@ -32,6 +41,7 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
         episodes: how many for each seed.
         deterministic: play the mode of the policy instead of drawing from it.
         seed: of the episodes.
+        env_flags: other options of the environment, as --env.<option> flags.
 
     Returns:
         Plain numbers as --json prints them; an interval is null where one value is all there is.
@@ -40,11 +50,11 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
         BadInput: the directory holds no run that can be evaluated.
         RunError: a worker process with environments failed.
     """
-    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr))
+    loaded = load_run(run_dir, lambda line: print(line, file=sys.stderr), env_flags)
     config, trainer = loaded.config, loaded.trainer
     on_host = trainer.lives_on_host
-    # Environments on the host can take much memory each: no more at once than in the run's own evaluations.
-    at_once = min(episodes, config.eval_episodes) if on_host else episodes
+    # Environments on the host can take much RAM each: no more at once than in the run's own evaluations.
+    at_once = min(episodes, config.eval_episodes if on_host else max(ROUND, config.eval_episodes))
     mesh = devices.seed_mesh(1 if on_host else config.num_seeds)
     key = jax.random.fold_in(jax.random.key(seed), FRESH)
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(np.arange(config.num_seeds))
@@ -53,11 +63,13 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
         devices.over_seeds(lambda state, key: trainer.evaluate(state, key, deterministic, at_once), mesh)
     )
     rounds = [keys]
-    if on_host:
+    if on_host or episodes > at_once:
         fold = jax.vmap(jax.random.fold_in, (0, None))
         rounds = [fold(keys, number) for number in range(-(-episodes // at_once))]
+    program = play.lower(state, keys).compile()
+    footprint.check(program, config, mesh, of="a round of episodes", lowered_by=("eval_episodes",))
     with loop.environment_failures(config, trainer):
-        played = [jax.device_get(play(state, each)) for each in rounds]
+        played = [jax.device_get(program(state, each)) for each in rounds]
     measured = {
         name.removeprefix("episode_"): np.concatenate([each[name] for each in played], axis=1, dtype=float)
         for name in played[0]
@@ -67,25 +79,25 @@ def evaluate(run_dir: str | Path, episodes: int, deterministic: bool, seed: int)
         {"seed": config.seed + k, **_summaries({name: each[k] for name, each in measured.items()})}
         for k in range(config.num_seeds)
     ]
-    over_all = {name: each.mean(axis=1) if len(each) > 1 else each[0] for name, each in measured.items()}
     return {
         "run_dir": str(run_dir),
         "algo": loaded.algo,
         "env": config.env["id"],
+        "env_options": {name: value for name, value in config.env.items() if name != "id"},
         "core": config.core["name"],
         "update": loaded.update,
         "env_steps": loaded.update * config.num_envs * config.num_steps,
         "episodes": episodes,
         "deterministic": deterministic,
         "seeds": by_seed,
-        "all": _summaries(over_all),
+        "all": _summaries(measured, pooled_mean_and_interval),
     }
 
 
-def _summaries(measured: dict[str, np.ndarray]) -> dict:
+def _summaries(measured: dict[str, np.ndarray], summary: Callable = mean_and_interval) -> dict:
     """Mean and interval of the return, and those of everything else under its name."""
-    others = {name: mean_and_interval(values) for name, values in measured.items() if name != "return"}
-    return {**mean_and_interval(measured["return"]), **others}
+    others = {name: summary(values) for name, values in measured.items() if name != "return"}
+    return {**summary(measured["return"]), **others}
 
 
 def _table(result: dict, name: str) -> list[str]:
@@ -103,7 +115,7 @@ def _table(result: dict, name: str) -> list[str]:
 
 def main() -> None:
     parser = OneLineParser(prog="scripts/evaluate.py", description=__doc__.split("\n", 1)[0], allow_abbrev=False)
-    parser.add_argument("run_dir", help="run directory of a trainer")
+    parser.add_argument("run_dir", type=user_path, help="run directory of a trainer")
     parser.add_argument("--episodes", type=int, default=100, help="for each seed (default: 100)")
     parser.add_argument(
         "--deterministic",
@@ -114,14 +126,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     with Interrupts(), exit_codes():
-        args = parser.parse_args()
+        args, flags = parser.parse_known_args()
         if not 1 <= args.episodes <= 2**20:
             raise BadInput(f"episodes={args.episodes}: must be from 1 to 2^20")
         if not 0 <= args.seed < 2**31:
             raise BadInput(f"seed={args.seed}: must be from 0 to 2^31 - 1")
-        result = evaluate(args.run_dir, args.episodes, args.deterministic, args.seed)
+        result = evaluate(args.run_dir, args.episodes, args.deterministic, args.seed, flags)
+        show(result, args)
+
+
+def show(result: dict, args: argparse.Namespace) -> None:
+    """Prints JSON, or a table a measure."""
     if args.json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(result, indent=2, allow_nan=False))
         return
     policy = "mode of the policy" if args.deterministic else "actions drawn from the policy"
     print(f"{result['algo']}, {result['env']}, {result['core']}, after {result['env_steps']:,} steps a seed")

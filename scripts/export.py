@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments import spaces
 
-from algos.harness import LoadedRun, OneLineParser, exit_codes, load_run, loop
+from algos.harness import LoadedRun, OneLineParser, exit_codes, load_run, loop, user_path
 from algos.harness.errors import check_output, writing
 
 PLATFORMS = ("cpu", "cuda")
@@ -70,7 +70,7 @@ def describe(loaded: LoadedRun, seed: int, deterministic: bool) -> dict[str, Any
     if isinstance(action, spaces.Discrete):
         actions = {"discrete": int(action.n)}
     else:
-        low, high = (np.broadcast_to(bound, action.shape).tolist() for bound in (action.low, action.high))
+        low, high = (bounds(x, action.shape) for x in (action.low, action.high))
         actions = {"shape": list(action.shape), "low": low, "high": high}
     return {
         "algo": loaded.algo,
@@ -86,6 +86,17 @@ def describe(loaded: LoadedRun, seed: int, deterministic: bool) -> dict[str, Any
         "platforms": PLATFORMS,
         "jax": jax.__version__,
     }
+
+
+def bounds(bound: Any, shape: tuple[int, ...]) -> Any:
+    """The bounds of actions as nested lists; None where there is none, for JSON has no infinity."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        return value if np.isfinite(value) else None
+
+    return plain(np.broadcast_to(bound, shape).tolist())
 
 
 def export(run_dir: str | Path, output: Path, seed: int | None, deterministic: bool) -> dict[str, Any]:
@@ -112,7 +123,11 @@ def write(loaded: LoadedRun, output: Path, seed: int | None, deterministic: bool
     seed, state = loaded.of_seed(seed)
     start, act = functions(loaded.trainer, state, deterministic)
     description = describe(loaded, seed, deterministic)
-    members = {START: start.serialize(), ACT: act.serialize(), DESCRIPTION: json.dumps(description, indent=2)}
+    members = {
+        START: start.serialize(),
+        ACT: act.serialize(),
+        DESCRIPTION: json.dumps(description, indent=2, allow_nan=False),
+    }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
@@ -151,8 +166,8 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("run_dir", help="run directory of a trainer")
-    parser.add_argument("--output", type=Path, help="the file (default: RUN_DIR/policy.zip)")
+    parser.add_argument("run_dir", type=user_path, help="run directory of a trainer")
+    parser.add_argument("--output", type=user_path, help="the file (default: RUN_DIR/policy.zip)")
     parser.add_argument("--seed", type=int, help="which of the run's seeds (default: its first)")
     parser.add_argument(
         "--deterministic",

@@ -22,6 +22,7 @@ from pathlib import Path
 import jax
 
 from algos.harness.errors import BadInput, exit_codes, one_line
+from algos.harness.signals import STOPPED
 
 START_S = 120
 """How long to wait for the other processes to come."""
@@ -95,7 +96,7 @@ def main() -> None:
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except BaseException as end:
-        if isinstance(end, SystemExit) and end.code in (None, 0, 130, 143):
+        if isinstance(end, SystemExit) and end.code in (None, 0, *STOPPED):
             raise  # all processes end so
         if not isinstance(end, SystemExit):
             traceback.print_exc()

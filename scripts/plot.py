@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from algos import harness
-from algos.harness import curve, metrics, run_dir
+from algos.harness import curve, metrics, pictures, run_dir
 from algos.harness.errors import check_output, writing
 
 # Told apart by those who see few colours, too (Okabe and Ito, 2008); then once more with dashes.
@@ -38,7 +38,7 @@ NAMES = {
     "episode_success": "success of training episodes",
 }
 SHORT = {"core": "core.name", "environment": "env.id", "env": "env.id"}
-NO_SETTING = ("seed", "num_seeds", "total_timesteps", "eval_episodes", "run_dir", "resume", "wandb")
+NO_SETTING = ("seed", "num_seeds", "total_timesteps", "eval_episodes", "run_dir", "resume", "init_from", "wandb")
 RESAMPLES = 2000
 MAX_POINTS = 200
 LEGEND_WIDTH = 76  # characters
@@ -104,13 +104,18 @@ def setting(config: dict[str, Any], field: str) -> Any:
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Every setting by its name in flags; equal for runs that differ in their seeds only."""
+    """Every setting by its name in flags; equal for runs that differ in their seeds only.
+
+    The length of a run is one where something is annealed over it.
+    """
     flat = {}
     for name, value in config.items():
         if name in run_dir.NAME_KEYS:
             flat |= {f"{name}.{option}": each for option, each in value.items()}
         elif name not in NO_SETTING:
             flat[name] = value
+    if any(value for name, value in config.items() if name.startswith("anneal_")):
+        flat["total_timesteps"] = config.get("total_timesteps")  # over which something is annealed
     return flat
 
 
@@ -200,9 +205,6 @@ def interquartile_mean(values: np.ndarray, strata: Sequence[int]) -> tuple[np.nd
 def draw(paths: Sequence[Path], outputs: Path | Sequence[Path], column: str, by: Sequence[str] = (),
          against: str | None = None) -> None:  # fmt: skip
     """Draws the runs into one picture, written in the format of every output."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     runs = [load(path, column) for path in paths]
@@ -211,11 +213,10 @@ def draw(paths: Sequence[Path], outputs: Path | Sequence[Path], column: str, by:
     if against is not None:
         runs = runs_with(runs, against)
     style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    # Fonts that journals take in PDF; the same bytes in SVG for the same runs; a $ in a path is a letter.
-    style |= {"pdf.fonttype": 42, "svg.hashsalt": "plot", "text.parse_math": False}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.5, 3.4), layout="constrained")
-        FigureCanvasAgg(figure)
+    # Fonts that journals take in PDF; the same bytes in SVG for the same runs.
+    style |= {"pdf.fonttype": 42, "svg.hashsalt": "plot"}
+    with pictures.own_settings(**style):
+        figure = pictures.new_figure(5.5, 3.4)
         axes = figure.add_subplot()
         groups = group_runs(runs, by)
         for index, (name, members) in enumerate(groups.items()):
@@ -305,13 +306,13 @@ def main() -> None:
     parser = harness.OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", type=Path)
+    parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", type=harness.user_path)
     parser.add_argument("--column", default="eval_return", help="of metrics.csv (default: eval_return)")
     parser.add_argument("--by", default="run", help="what a line is: run (default), core, environment or any "
                         "setting, such as learning_rate or core.eta; several are joined by commas")  # fmt: skip
     parser.add_argument("--against", metavar="SETTING", help="last values against a setting instead of curves")
-    parser.add_argument("--output", action="append", type=Path, help=f"{', '.join(FORMATS)}; may be given several "
-                        "times (default: curves.png)")  # fmt: skip
+    parser.add_argument("--output", action="append", type=harness.user_path, help=f"{', '.join(FORMATS)}; may be "
+                        "given several times (default: curves.png)")  # fmt: skip
     with harness.exit_codes():
         arguments = parser.parse_args()
         outputs = arguments.output or [Path("curves.png")]

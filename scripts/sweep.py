@@ -16,7 +16,8 @@ The output directory gets:
     curves.csv         a row a setting, seed and log point, with the columns of a run's metrics.csv
     results.csv        a row a setting, the best first: mean over seeds and 95 % confidence interval of the score
     results.png        the same over each field, with the seeds' scores and the settings' numbers
-    best_command.txt   the trainer's command of the best setting
+    best_command.txt   the trainer's command of the best setting, with fresh seeds: the best score of many is that
+                       of a selected maximum, too high for what the setting is worth
 
 The score is the metric's mean over the episodes that ended in the last tenth of the run, or, for a metric eval_*,
 over a final evaluation; higher is better. A run whose loss is not finite has diverged: the others go on, and the
@@ -40,7 +41,18 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 import algos
-from algos.harness import BadInput, OneLineParser, RunError, cli, exit_codes, processes, run_dir, signals
+from algos.harness import (
+    BadInput,
+    OneLineParser,
+    RunError,
+    cli,
+    compilation_cache,
+    exit_codes,
+    pictures,
+    processes,
+    run_dir,
+    signals,
+)  # fmt: skip
 from algos.harness.errors import writing
 from algos.harness.fields import traced_fields
 from algos.harness.statistics import confidence_interval
@@ -138,7 +150,7 @@ def plan(
     for name in names:
         if not hasattr(base, name.partition(".")[0]):  # --preset and --config are flags, but no fields
             raise BadInput(f"--{option} {name}: {NO_NUMBER}")
-    for name in ("resume", "run_dir"):
+    for name in ("resume", "run_dir", "init_from"):
         if getattr(base, name):
             raise BadInput(f"{name}={getattr(base, name)!r}: not of a sweep; --output names a new directory")
     if base.wandb != "disabled":
@@ -382,7 +394,15 @@ class RunLog:
     def add(self, found: dict[str, np.ndarray]) -> None:
         """Takes the metrics of the next update."""
         self.update += 1
-        self.check([np.isfinite(values) for values in found.values()])
+        from algos.harness import metrics
+
+        none_ended = found["episodes"] == 0  # then episode_* are NaN, and no fault
+        self.check(
+            [
+                np.isfinite(values) | (none_ended & name.startswith(metrics.EPISODE))
+                for name, values in found.items()
+            ]
+        )
         self._interval.append(found)
         if self.update in self._log_points:
             self.write()
@@ -404,7 +424,7 @@ class RunLog:
         self._curves.append(self._columns, rows)
         episodes = np.stack([each["episodes"] for each in self._interval]).astype(float)
         self._sums.append({"episodes": episodes.sum(0)} | {
-            name: (np.stack([each[name] for each in self._interval]) * episodes).sum(0)
+            name: (np.where(episodes > 0, np.stack([each[name] for each in self._interval]), 0) * episodes).sum(0)
             for name in episode_metrics(self._interval[0])
         })  # fmt: skip
         self._interval = []
@@ -523,9 +543,16 @@ def table(search: Search, metric: str, outcomes: Sequence[Outcome]) -> list[dict
 
 
 def best_command(search: Search, row: dict[str, Any]) -> str:
-    """The trainer's command line of a row's setting, with all its seeds."""
+    """The trainer's command line of a row's setting, with as many seeds that had no part in its choice."""
     flags = [part for name in search.settings[0] for part in (flag(name, "")[:-1], repr(row[name]))]
-    return shlex.join(["python", f"algos/{search.algo}.py", *search.flags, *flags])
+    fresh = search.base.seed + search.base.num_seeds
+    kept, words = [], iter(search.flags)
+    for word in words:
+        if word == "--seed":
+            next(words, None)
+        elif not word.startswith("--seed="):
+            kept.append(word)
+    return shlex.join(["python", f"algos/{search.algo}.py", *kept, "--seed", str(fresh), *flags])
 
 
 def write_results(search: Search, metric: str, outcomes: Sequence[Outcome], path: Path) -> list[dict[str, Any]]:
@@ -554,16 +581,18 @@ def write_whole(path: Path, text: str) -> None:
 
 def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path) -> None:
     """The score over each field of the search, a point a setting with its 95 % confidence interval."""
+    with pictures.own_settings():
+        _plot(search, rows, metric, path)
+
+
+def _plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path) -> None:
     from matplotlib import ticker
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     from algos.harness.curve import BLUE, ORANGE
 
     columns = min(3, len(search.axes))
     lines = -(-len(search.axes) // columns)
-    figure = Figure(figsize=(1.5 + 3.6 * columns, 0.6 + 3.2 * lines), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = pictures.new_figure(1.5 + 3.6 * columns, 0.6 + 3.2 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
     seeds = search.base.num_seeds
     of_seeds = [f"seed_{search.base.seed + k}" for k in range(seeds)]
@@ -728,6 +757,9 @@ def run(search: Search, metric: str, path: Path) -> None:
         interrupts.can_save = False
     print_table(search, metric, rows)
     if is_scored(rows[0], metric):
+        if len(rows) > 1:
+            print(f"The score of the best of {len(rows)} is that of a selected maximum and likely too high; "
+                  "its command below takes fresh seeds.")  # fmt: skip
         print(f"best: {best_command(search, rows[0])}")
     print(f"written: {path}", flush=True)
     if interrupts.received is not None:
@@ -784,14 +816,16 @@ def main() -> None:
                 raise BadInput(f"output={args.output!r}: nothing is trained with --wandb-sweep, leave it out")
             write_wandb_sweep(search, args.metric, Path(args.wandb_sweep))
             return
-        path = Path(args.output) if args.output else default_path(search)
-        create(search, args.metric, path, ["python", *sys.argv])
-        try:
-            run(search, args.metric, path)
-        except BaseException:
-            if not (path / CURVES).exists():  # nothing was trained: the directory can be used again
-                (path / SWEEP).unlink(missing_ok=True)
-            raise
+        path = cli.user_path(args.output) if args.output else default_path(search)
+        compilation_cache.enable()
+        with run_dir.locked(path, "output"):
+            create(search, args.metric, path, ["python", *sys.argv])
+            try:
+                run(search, args.metric, path)
+            except BaseException:
+                if not (path / CURVES).exists():  # nothing was trained: the directory can be used again
+                    (path / SWEEP).unlink(missing_ok=True)
+                raise
 
 
 def default_path(search: Search) -> Path:

@@ -6,8 +6,8 @@
 Importing this package is cheap; JAX, orbax, matplotlib and wandb are imported when they are needed.
 """
 
-from algos.harness.cli import OneLineParser, main
+from algos.harness.cli import OneLineParser, main, user_path
 from algos.harness.errors import BadInput, RunError, exit_codes
 from algos.harness.restore import LoadedRun, load_run
 
-__all__ = ["BadInput", "LoadedRun", "OneLineParser", "RunError", "exit_codes", "load_run", "main"]
+__all__ = ["BadInput", "LoadedRun", "OneLineParser", "RunError", "exit_codes", "load_run", "main", "user_path"]

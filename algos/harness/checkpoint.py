@@ -91,6 +91,21 @@ class Checkpoints:
             report(f"checkpoint of update {update} is damaged ({damage}); going back to the one before it")
         return None
 
+    def newest_arrays(self, report: Callable[[str], None]) -> dict[str, np.ndarray] | None:
+        """All arrays of the newest whole checkpoint by name, of whatever state; None where there is none."""
+        import orbax.checkpoint as ocp
+
+        for update in reversed(self.updates()):
+            if damage := self.damage(update):
+                report(f"checkpoint of update {update} is damaged ({damage}); going back to the one before it")
+                continue
+            directory = self.directory / str(update)
+            with _checkpointer() as reader:
+                stored = reader.metadata(directory).item_metadata["state"]
+                like = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in stored.items()}
+                return reader.restore(directory, ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
+        return None
+
     def newest_whole(self) -> int | None:
         """The update count of the newest whole checkpoint, None where there is none."""
         return next((update for update in reversed(self.updates()) if not self.damage(update)), None)
@@ -161,12 +176,12 @@ def _checkpointer() -> Any:
 
 def to_arrays(state: Any) -> dict[str, np.ndarray]:
     """The leaves as copies in host memory, by name; orbax takes no arrays without elements, so not those."""
-    return {name: np.array(leaf) for name, leaf in _named(_raw_keys(state)).items() if leaf.size}
+    return {name: np.array(leaf) for name, leaf in named(_raw_keys(state)).items() if leaf.size}
 
 
 def empty_arrays(abstract_state: Any) -> dict[str, np.ndarray]:
     """Arrays of the names, shapes and types that to_arrays gives for this state, filled with zeros."""
-    raw = _named(jax.eval_shape(_raw_keys, abstract_state))
+    raw = named(jax.eval_shape(_raw_keys, abstract_state))
     return {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in raw.items() if leaf.size}
 
 
@@ -198,7 +213,8 @@ def _key_impl(abstract_key: Any) -> Any:
     return found[0]
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def named(tree: Any) -> dict[str, Any]:
+    """The leaves of a state by the names that they have in a checkpoint."""
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 

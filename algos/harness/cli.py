@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from algos.harness import processes, run_dir, signals
+from algos.harness import compilation_cache, processes, run_dir, signals
 from algos.harness.errors import BadInput, exit_codes, one_line
 from algos.harness.run_dir import NAME_KEYS
 from algos.presets import PRESETS
@@ -26,11 +26,20 @@ from algos.presets import PRESETS
 Presets = dict[str, dict[str, Any]]
 
 
+PATHS = ("run_dir", "resume", "init_from")
+"""Fields that hold a path."""
+
+
 class Request(NamedTuple):
     """What a command line asks for: a Config, and the run directory to continue, None for a new run."""
 
     config: Any
     resume: Path | None
+
+
+def user_path(text: str) -> Path:
+    """A path from the command line, with the home directory for a ~ that no shell has replaced."""
+    return Path(text).expanduser()
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -58,6 +67,8 @@ def main(Config: type, make_train: Callable, *, doc: str, algo: str, presets: Pr
 
         def build() -> tuple[Request, Any]:
             request = parse(Config, presets, doc, algo, sys.argv[1:])
+            compilation_cache.enable()
+            check_jax()
             try:
                 return request, make_train(request.config)
             except ValueError as error:
@@ -65,25 +76,41 @@ def main(Config: type, make_train: Callable, *, doc: str, algo: str, presets: Pr
 
         (config, resume), trainer = processes.on_all(build)
         # Where to write and what to continue from concern the first process alone.
-        free = ("run_dir", "resume", "wandb")
+        free = ("run_dir", "resume", "init_from", "wandb")
         processes.check_same({name: value for name, value in _flat(config).items() if name not in free})
         path = resume or Path(config.run_dir or run_dir.default_path(config, algo))
 
-        def open_directory() -> None:
-            if resume:
-                run_dir.check_writable(path)
-            else:
-                run_dir.create(path, dataclasses.replace(config, run_dir=str(path)), algo, ["python", *sys.argv])
+        with contextlib.ExitStack() as lock:
 
-        processes.on_first(open_directory)
-        try:
-            from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
+            def open_directory() -> None:
+                lock.enter_context(run_dir.locked(path, "resume" if resume else "run_dir"))
+                kept, command = dataclasses.replace(config, run_dir=str(path), resume=""), ["python", *sys.argv]
+                (run_dir.go_on if resume else run_dir.create)(path, kept, algo, command)
 
-            loop.run(config, trainer, algo, path)
-        except Exception:
-            if not resume and processes.is_first():
-                run_dir.release(path)
-            raise
+            processes.on_first(open_directory)
+            try:
+                from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
+
+                loop.run(config, trainer, algo, path)
+            except Exception:
+                if not resume and processes.is_first():
+                    run_dir.release(path)
+                raise
+
+
+def check_jax() -> None:
+    """Raises BadInput where variables of the operating system ask JAX for what a trainer cannot run on."""
+    import jax
+
+    if jax.config.jax_enable_x64:
+        value = os.environ.get("JAX_ENABLE_X64", "True")
+        raise BadInput(f"JAX_ENABLE_X64={value}: must be unset; trainers and their environments are of 32 bits")
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise BadInput(f"JAX_PLATFORMS={platforms!r}: must name platforms that are here, or be unset: "
+                       f"{one_line(error)[:200]}") from error  # fmt: skip
 
 
 def parse(Config: type, presets: Presets, doc: str, algo: str, argv: Sequence[str]) -> Request:
@@ -149,6 +176,33 @@ def _repeated(Config: type, path: Path, algo: str) -> dict[str, Any]:
     return fields
 
 
+def with_env_flags(config: Any, algo: str, flags: Sequence[str]) -> Any:
+    """The Config with other options of its environment.
+
+    Args:
+        config: of a run.
+        algo: name of its trainer.
+        flags: --env.<option> VALUE, none of them of another environment.
+
+    Raises:
+        BadInput: another flag, or an unknown option or value.
+    """
+    if not flags:
+        return config
+    others = [each for each in flags if each.startswith("-") and not each.startswith("--env.")]
+    if others or not flags[0].startswith("-"):
+        raise BadInput(
+            f"{(others or flags)[0]}: unknown flag; --help lists what is allowed, beside --env.<option>"
+        )
+    changed = _flags(type(config), config, "", algo, flags)
+    if changed.env["id"] != config.env["id"]:
+        raise BadInput(
+            f"env.id={changed.env['id']!r}: must be that of the run, {config.env['id']}; its options may differ"
+        )
+    check_values(changed)
+    return changed
+
+
 def check_values(config: Any) -> None:
     """Raises BadInput for a number that is NaN or infinite, or a text that cannot be written as UTF-8."""
     for name, value in _flat(config).items():
@@ -168,6 +222,9 @@ def _choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         others.add_argument(flag)
     known, rest = bases.parse_known_args(argv)
     others.parse_known_args(rest, namespace=known)
+    for name in ("config", "resume"):
+        if getattr(known, name):
+            setattr(known, name, os.path.expanduser(getattr(known, name)))
     return known, rest
 
 
@@ -203,7 +260,11 @@ def _flags(Config: type, base: Any, description: str, algo: str, argv: Sequence[
     try:
         with contextlib.redirect_stderr(output):
             return tyro.cli(
-                Config, args=list(argv), default=base, prog=f"python algos/{algo}.py", description=description
+                Config,
+                args=_as_meant(argv, _flat(base)),
+                default=base,
+                prog=f"python algos/{algo}.py",
+                description=description,
             )
     except SystemExit as end:
         if end.code == 0:
@@ -214,6 +275,28 @@ def _flags(Config: type, base: Any, description: str, algo: str, argv: Sequence[
             os.environ.pop("COLUMNS", None)
         else:
             os.environ["COLUMNS"] = columns
+
+
+def _as_meant(argv: Sequence[str], fields: dict[str, Any]) -> list[str]:
+    """The flags with whole numbers such as 1e6 written out, and the home directory for a ~ in paths."""
+    kinds = {f"--{name.replace('_', '-')}": (name, type(value)) for name, value in fields.items()}
+
+    def meant(flag: str, value: str) -> str:
+        name, kind = kinds.get(flag.replace("_", "-"), ("", str))
+        if name in PATHS:
+            return os.path.expanduser(value)
+        whole = run_dir.whole_number(value) if kind is int else None
+        return value if whole is None else str(whole)
+
+    found: list[str] = []
+    for before, word in zip(["", *argv], argv, strict=False):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--") and equals:
+            word = f"{flag}={meant(flag, value)}"
+        elif before.startswith("--") and not word.startswith("--"):
+            word = meant(before, word)
+        found.append(word)
+    return found
 
 
 def _condense(box: str, fields: dict[str, Any], argv: Sequence[str]) -> str:
@@ -258,9 +341,16 @@ def _or(words: Iterable[str]) -> str:
 
 
 def _continued(stored: Any, asked: Any, path: Path) -> Any:
-    """The stored Config, if no flag asks for another; where to send the metrics may differ."""
+    """The stored Config, if no flag asks for another; the run may become longer, and metrics go elsewhere."""
     if asked.run_dir and Path(asked.run_dir).resolve() != path.resolve():
         raise BadInput(f"run_dir={asked.run_dir!r}: must be left out or the same as --resume {path}")
+    longer = getattr(asked, "total_timesteps", 0)
+    if longer > getattr(stored, "total_timesteps", 0):
+        annealed = [name for name, value in vars(stored).items() if name.startswith("anneal_") and value]
+        if annealed:
+            raise BadInput(f"total_timesteps={longer}: {path} holds a run with {annealed[0]} over its length; "
+                           "a new run goes on from its parameters with --init-from")  # fmt: skip
+        stored = dataclasses.replace(stored, total_timesteps=longer)
     free = {"run_dir": str(path), "resume": str(path), "wandb": asked.wandb}
     old, new = _flat(dataclasses.replace(stored, **free)), _flat(dataclasses.replace(asked, **free))
     for name in [*new, *old]:

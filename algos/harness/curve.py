@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algos.harness import metrics
+from algos.harness import metrics, pictures
 from algos.harness.errors import writing
 from algos.harness.statistics import confidence_interval
 
@@ -17,12 +17,12 @@ def draw(csv_path: Path, png_path: Path, title: str) -> None:
     Raises:
         RunError: the picture cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with pictures.own_settings():
+        _draw(metrics.read(csv_path), png_path, title)
 
-    rows = metrics.read(csv_path)
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+
+def _draw(rows: list[metrics.Row], png_path: Path, title: str) -> None:
+    figure = pictures.new_figure(7, 4.2)
     axes = figure.add_subplot()
     steps, training = by_seed(rows, "episode_return")
     at, evaluation = by_seed(rows, "eval_return")

@@ -1,9 +1,11 @@
 """The two ways a run ends that are not faults of the program; everything else is a traceback."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 
 class BadInput(Exception):
@@ -21,12 +23,44 @@ def one_line(message: object) -> str:
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Ends the process with one line on stderr: code 2 for BadInput, code 1 for RunError."""
+    """Ends the process with one line on stderr: code 2 for BadInput, code 1 for RunError.
+
+    A stderr that is closed (a terminal that has gone) and a reader of stdout that has enough end nothing.
+    """
+    sys.stderr = _Lossy(sys.stderr)
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (BadInput, RunError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, BadInput) else 1)
+
+
+class _Lossy:
+    """A text stream that drops what cannot be written."""
+
+    def __init__(self, stream: TextIO | None):
+        self._stream = stream._stream if isinstance(stream, _Lossy) else stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # ValueError: closed; AttributeError: None
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return self._stream.isatty()
+        return False
 
 
 @contextlib.contextmanager

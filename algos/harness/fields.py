@@ -43,6 +43,13 @@ Sizes = Annotated[
 ]
 Positive = Annotated[float, _FLOAT32, Allowed("greater than 0", lambda value: value > 0)]
 NonNegative = Annotated[float, _FLOAT32, Allowed("at least 0", lambda value: value >= 0)]
+NonNegativeOrNone = Annotated[
+    float | None,
+    Allowed(
+        "a finite number within the range of float32, or None", lambda value: value is None or _is_float32(value)
+    ),
+    Allowed("at least 0, or None", lambda value: value is None or value >= 0),
+]
 Fraction = Annotated[float, _FLOAT32, Allowed("from 0 to 1", lambda value: 0 <= value <= 1)]
 Environment = Annotated[dict[str, Any], Allowed("a dictionary with 'id'", lambda options: "id" in options)]
 Core = Annotated[dict[str, Any], Allowed("a dictionary with 'name'", lambda options: "name" in options)]

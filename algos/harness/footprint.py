@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from algos.harness.errors import BadInput
 
 GIB = 2**30
+UPDATE = ("num_seeds", "num_envs", "num_steps")
+"""Fields of a Config that an update grows with."""
 
 
 def check_before(state: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> None:
@@ -29,9 +31,25 @@ def check_before(state: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> 
     _check(needed, "at least ", config, mesh, num_settings)
 
 
-def check(update: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> None:
-    """Refuses a run whose compiled update needs more than a device has. Raises BadInput as check_before."""
-    _check(bytes_needed(update), "", config, mesh, num_settings)
+def check(
+    program: Any,
+    config: Any,
+    mesh: Mesh,
+    num_settings: int = 1,
+    of: str = "an update",
+    lowered_by: tuple[str, ...] = UPDATE,
+) -> None:
+    """Refuses a run of which a compiled program needs more than a device has.
+
+    Args:
+        program: compiled, of all seeds.
+        of: what it computes.
+        lowered_by: the fields of the Config that it grows with.
+
+    Raises:
+        BadInput: as check_before.
+    """
+    _check(bytes_needed(program), "", config, mesh, num_settings, of, lowered_by)
 
 
 def bytes_needed(program: Any) -> int:
@@ -50,19 +68,27 @@ def bytes_available(mesh: Mesh) -> int | None:
     return None if host is None else host // len(mesh.local_devices)
 
 
-def _check(needed: int, bound: str, config: Any, mesh: Mesh, num_settings: int) -> None:
+def _check(
+    needed: int,
+    bound: str,
+    config: Any,
+    mesh: Mesh,
+    num_settings: int,
+    of: str = "an update",
+    lowered_by: tuple[str, ...] = UPDATE,
+) -> None:
     available = bytes_available(mesh)
     if available is None or needed <= available:
         return
     several = num_settings * config.num_seeds > mesh.shape["seed"]  # else fewer change nothing on each
-    names = ["num_seeds"] if several and config.num_seeds > 1 else []
-    first, *others = (f"{name}={getattr(config, name)}" for name in [*names, "num_envs", "num_steps"])
+    names = [name for name in lowered_by if name != "num_seeds" or (several and config.num_seeds > 1)]
+    first, *others = (f"{name}={getattr(config, name)}" for name in names)
     if several and num_settings > 1:
         others.append(f"the {num_settings} settings side by side")
-    named = " or ".join(others)
+    others_too = f", or {' or '.join(others)}" if others else ""
     raise BadInput(
-        f"{first}: an update needs {bound}{needed / GIB:.3g} GiB of memory on each "
-        f"device, which has {available / GIB:.3g} GiB free; lower it, or {named}"
+        f"{first}: {of} needs {bound}{needed / GIB:.3g} GiB of memory on each "
+        f"device, which has {available / GIB:.3g} GiB free; lower it{others_too}"
     )
 
 

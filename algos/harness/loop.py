@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import shlex
 import sys
 import time
@@ -11,15 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 from jax.sharding import Mesh
 
-from algos.harness import curve, devices, episode, footprint, metrics, processes, run_dir
+from algos.harness import curve, devices, episode, footprint, metrics, pictures, processes, run_dir
 from algos.harness.checkpoint import Checkpoints, empty_arrays, from_arrays, to_arrays
 from algos.harness.errors import BadInput, RunError, one_line
 from algos.harness.report import Report, say
-from algos.harness.restore import abstract_state
+from algos.harness.restore import abstract_state, load_start
 from algos.harness.signals import Interrupts
 from algos.harness.wandb_log import WandbLog
 
@@ -111,8 +113,8 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
             if not processes.is_loss(error):
                 raise
             raise RunError(
-                f"process {jax.process_index()} of {jax.process_count()}: another process of this job is gone; "
-                f"continue with: {resume_command} ({one_line(error)[:200]})"
+                f"process {jax.process_index()} of {jax.process_count()}: another process of this job is gone"
+                f"{how_to_go_on()} ({one_line(error)[:200]})"
             ) from error
         finally:
             if wandb is not None:
@@ -144,10 +146,42 @@ def _short_on_cpu() -> dict[str, Any]:
 class Programs(NamedTuple):
     """The compiled programs of a run, over [S, ...] arrays on the mesh, and the columns they fill."""
 
-    init: Any
-    update: Any
-    evaluate: Any
+    init: Any  # keys -> state
+    update: Any  # (state, is_whole) -> (state, is_whole, metrics), see `guarded`
+    evaluate: Any  # (state, keys) -> episodes [S, E]
     columns: list[str]
+
+
+def guarded(update: Callable) -> Callable:
+    """An update after which a seed whose metrics or parameters are not finite is as it was before, for good.
+
+    Its stream of experience goes on, for it costs nothing and copying it might; nothing is learnt from it.
+
+    Args:
+        update: state -> (state, metrics).
+
+    Returns:
+        (state, is_whole) -> (state, is_whole, metrics); is_whole: bool, false from the first such update on.
+    """
+
+    def guarded_update(state: Any, is_whole: jax.Array) -> tuple[Any, jax.Array, dict[str, jax.Array]]:
+        new, update_metrics = update(state)
+        ended = update_metrics["episodes"] > 0  # else episode_* are NaN and no fault
+        measured = [
+            jnp.where(ended, value, 0.0) if name.startswith(metrics.EPISODE) else value
+            for name, value in update_metrics.items()
+        ]
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((measured, new.params))]
+        is_whole &= jnp.stack(finite).all()
+        learnt = [each.name for each in dataclasses.fields(new) if each.name not in ("stream", "key", "update")]
+        kept = {
+            name: jax.tree.map(lambda a, b: jnp.where(is_whole, a, b), getattr(new, name), getattr(state, name))
+            for name in learnt
+        }
+        return new.replace(**kept), is_whole, update_metrics
+
+    guarded_update.__name__ = "update"  # in profiles and in what is said of compilations
+    return guarded_update
 
 
 def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: Any, mesh: Mesh) -> Programs:
@@ -184,12 +218,14 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
     def evaluate(state: Any, key: jax.Array) -> Any:
         return trainer.evaluate(state, key, DETERMINISTIC)
 
-    update, (_, update_metrics) = compile_one(
-        trainer.update, abstract, out=(state_sharding, sharding), donate=(0,)
+    is_whole = jax.ShapeDtypeStruct((config.num_seeds,), bool, sharding=sharding)
+    update, (_, _, update_metrics) = compile_one(
+        guarded(trainer.update), abstract, is_whole, out=(state_sharding, sharding, sharding), donate=(0, 1)
     )
     footprint.check(update, config, mesh)
     init, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
     evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, out=sharding, **evaluation_options())
+    footprint.check(evaluation, config, mesh, of="an evaluation", lowered_by=("num_seeds", "eval_episodes"))
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
     say(f"compiled in {sum(seconds.values()):.1f} s: {parts}")
     return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))
@@ -238,9 +274,16 @@ def _train(
 
     checkpoints = Checkpoints(path / run_dir.CHECKPOINTS)
     restored = _restore(checkpoints, abstract)
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    start = None
+    if config.init_from and restored is None:
+        start = processes.on_all(lambda: load_start(Path(config.init_from), abstract, seeds, say))
     programs = compile_programs(trainer, config, abstract, abstract_keys, mesh)
     if restored is None:
         update, state, carried = 0, programs.init(seed_keys), None
+        if start is not None:
+            like = {name: getattr(state_sharding, name) for name in start}
+            state = state.replace(**processes.placed(start, like))
     else:
         update, state, carried = restored
         state = processes.placed(state, state_sharding)
@@ -255,7 +298,7 @@ def _train(
             lambda: metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update)
         ),
         wandb,
-        seeds=range(config.seed, config.seed + config.num_seeds),
+        seeds=seeds,
         steps_per_update=config.num_envs * config.num_steps,
         num_updates=trainer.num_updates,
         update=update,
@@ -263,6 +306,8 @@ def _train(
     )
     if processes.is_first():
         checkpoints.remove_after(update)  # once all that can refuse the directory has read it
+    diverged = processes.from_first(np.array([seed in report.diverged for seed in seeds]))
+    is_whole = processes.placed(~diverged, sharding)
     log_points = points(trainer.num_updates, LOG_POINTS)
     save_points = points(trainer.num_updates, SAVE_POINTS)
     title = f"{config.env['id']}, {config.core['name']} ({algo})"
@@ -270,7 +315,6 @@ def _train(
     def save() -> None:
         nonlocal saved
         local = processes.local(state)
-        check_parameters(local, report.update, config.seed)
         if processes.is_first():
             checkpoints.save(report.update, local, report.carry())
         saved = report.update
@@ -279,17 +323,19 @@ def _train(
     in_flight: deque[Any] = deque()
     agreed = 0  # the signal that stops a job of several processes, seen by all of them after the same update
 
-    def dispatched(update_metrics: Any) -> Any:
+    def dispatched(update_metrics: Any, is_whole: Any) -> Any:
         if jax.process_count() == 1:
-            return update_metrics, None
-        return processes.gathered((update_metrics, processes.marks(mesh, interrupts.received or 0)), mesh)
+            return update_metrics, is_whole, None
+        return processes.gathered(
+            (update_metrics, is_whole, processes.marks(mesh, interrupts.received or 0)), mesh
+        )
 
     def fetch(at_most: int) -> None:
         """Fetches the oldest updates until `at_most` are left in flight."""
         nonlocal agreed
         while len(in_flight) > at_most:
-            update_metrics, marks = in_flight.popleft()
-            report.add(update_metrics)
+            update_metrics, whole, marks = in_flight.popleft()
+            report.add(update_metrics, whole)
             if marks is not None:
                 agreed = agreed or int(np.max(marks))
             if report.update in log_points - save_points:
@@ -302,16 +348,17 @@ def _train(
     interrupts.can_save = not on_host
     with report.bar:
         while update < trainer.num_updates and stopped_by() is None:
-            state, update_metrics = programs.update(state)
+            state, is_whole, update_metrics = programs.update(state, is_whole)
             update += 1
-            in_flight.append(dispatched(update_metrics))
+            in_flight.append(dispatched(update_metrics, is_whole))
             if update in save_points:
                 fetch(at_most=0)
                 evaluation = programs.evaluate(state, jax.device_put(evaluation_keys(seed_keys, update), sharding))
                 report.write_rows(processes.gathered(evaluation, mesh))
                 save()
                 if processes.is_first():
-                    curve.draw(path / run_dir.METRICS, path / run_dir.CURVE, title)
+                    draw = functools.partial(curve.draw, path / run_dir.METRICS, path / run_dir.CURVE, title)
+                    pictures.by_product(path / run_dir.CURVE, draw, say)
                 report.restart_clock()
             else:
                 fetch(at_most=IN_FLIGHT - 1)
@@ -320,18 +367,15 @@ def _train(
             save()
     interrupts.can_save = False
     if stopped_by() is None:
-        first, key = processes.local(jax.tree.map(lambda x: x[0], (state, seed_keys)))
+        index = next(index for index, seed in enumerate(seeds) if seed not in report.diverged)
+        first, key = processes.local(jax.tree.map(lambda x: x[index], (state, seed_keys)))
         if processes.is_first():
             first = jax.device_put(first, mesh.devices.flat[0])
-            episode.record(trainer, first, jax.random.fold_in(key, EPISODE), path / run_dir.EPISODE)
+            gif = path / run_dir.EPISODE
+            record = functools.partial(episode.record, trainer, first, jax.random.fold_in(key, EPISODE), gif)
+            pictures.by_product(gif, record, say)
+        if report.diverged:
+            named = ", ".join(f"seed {seed} at update {at}" for seed, at in report.diverged.items())
+            raise RunError(f"{path}: diverged: {named}; the other seeds are done")
         say(f"done: {path}")
     return stopped_by()
-
-
-def check_parameters(state: Any, update: int, first_seed: int) -> None:
-    """Raises RunError naming the seed if a parameter [S, ...] is not finite."""
-    for leaf in jax.tree.leaves(state.params):
-        finite = np.isfinite(np.asarray(leaf, dtype=np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
-        if not finite.all():
-            seed = first_seed + int(finite.argmin())
-            raise RunError(f"parameters of seed {seed} are not finite at update {update}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algos.harness.errors import BadInput, RunError, one_line, writing
+from algos.harness.errors import BadInput, one_line, writing
 
 Row = dict[str, float | int | None]
 Update = Mapping[str, Sequence[float] | np.ndarray]  # the metrics of one update, each [S]
@@ -37,13 +37,15 @@ def evaluation_column(name: str) -> str:
     return f"eval_{name.removeprefix(EPISODE)}"
 
 
-def check_finite(update: int, seeds: Sequence[int], metrics: Update) -> None:
-    """Raises RunError naming the seed, the update and the metric if any is NaN or infinite."""
-    for name, values in metrics.items():
-        for seed, value in zip(seeds, values, strict=True):
-            if not np.isfinite(value):
-                raise RunError(f"{name}={value}: not finite in seed {seed} at update {update}; "
-                               "stopped, the checkpoints hold the state before it")  # fmt: skip
+def not_finite(metrics: Update, seed_index: int) -> str:
+    """The first metric of a seed that is NaN or infinite, as name=value; empty if all are finite.
+
+    `episode_*` are NaN where no episode ended, and no fault.
+    """
+    values = {name: float(each[seed_index]) for name, each in metrics.items()}
+    if values.get("episodes") == 0:
+        values = {name: value for name, value in values.items() if not name.startswith(EPISODE)}
+    return next((f"{name}={value}" for name, value in values.items() if not math.isfinite(value)), "")
 
 
 def reduce(interval: Sequence[Update], seed_index: int) -> Row:
@@ -59,7 +61,8 @@ def reduce(interval: Sequence[Update], seed_index: int) -> Row:
         if name == "episodes":
             row[name] = int(episodes.sum())
         elif name.startswith(EPISODE):
-            row[name] = float((values * episodes).sum() / episodes.sum()) if episodes.sum() else None
+            total = (np.where(episodes > 0, values, 0) * episodes).sum()
+            row[name] = float(total / episodes.sum()) if episodes.sum() else None
         else:
             row[name] = float(values.mean())
     return row
@@ -131,7 +134,7 @@ def _lines(path: Path) -> list[str]:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
     for number, line in enumerate(lines, start=1):
         try:
-            lines[number - 1] = line.decode("utf-8")
+            lines[number - 1] = line.decode("utf-8").removesuffix("\r")  # of an editor elsewhere
         except UnicodeDecodeError as error:
             raise BadInput(f"{path}: line {number}: must be UTF-8") from error
     return lines or [""]

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from algos.harness import metrics, processes
+from algos.harness.errors import RunError
 from algos.harness.metrics import MetricsFile
 from algos.harness.wandb_log import WandbLog
 
@@ -31,8 +32,12 @@ class Report:
         update: updates already done.
         carried: what `carry` gave when the run was last saved.
 
+    Attributes:
+        diverged: the update at which a seed's metrics or parameters were first not finite, by seed. It has no
+            further rows.
+
     Raises:
-        RunError: a metric is NaN or infinite, or a row cannot be written.
+        RunError: all seeds have diverged, or a row cannot be written.
     """
 
     def __init__(
@@ -48,8 +53,9 @@ class Report:
         self._file, self._wandb, self._seeds = file, wandb, seeds
         self._steps_per_update, self._num_updates = steps_per_update, num_updates
         self.update = update
-        carried = carried or {"interval": [], "elapsed_s": 0.0}
+        carried = carried or {"interval": [], "elapsed_s": 0.0, "diverged": {}}
         self._interval = carried["interval"]
+        self.diverged = {int(seed): at for seed, at in carried["diverged"].items()}
         self._start = time.monotonic() - carried["elapsed_s"]
         self.restart_clock()
         all_steps = len(seeds) * steps_per_update
@@ -65,15 +71,25 @@ class Report:
 
     def carry(self) -> dict[str, Any]:
         """What a resumed run needs to write the same rows, as JSON: the interval begun and the time taken."""
-        return {"interval": self._interval, "elapsed_s": time.monotonic() - self._start}
+        elapsed_s = time.monotonic() - self._start
+        diverged = {str(seed): at for seed, at in self.diverged.items()}
+        return {"interval": self._interval, "elapsed_s": elapsed_s, "diverged": diverged}
 
-    def add(self, update_metrics: Mapping[str, jax.Array]) -> None:
-        """Waits for the metrics [S] of the next update and checks that they are finite."""
-        fetched = jax.device_get(dict(update_metrics))
+    def add(self, update_metrics: Mapping[str, jax.Array], is_whole: jax.Array) -> None:
+        """Waits for the metrics [S] of the next update, and whether each seed is still whole, bool [S]."""
+        fetched, is_whole = jax.device_get((dict(update_metrics), is_whole))
         self.update += 1
-        metrics.check_finite(self.update, self._seeds, fetched)
-        # A float32 is exact as a Python float, and that as JSON.
-        self._interval.append({name: values.tolist() for name, values in fetched.items()})
+        for index in np.flatnonzero(~is_whole):
+            if (seed := self._seeds[index]) in self.diverged:
+                continue
+            self.diverged[seed] = self.update
+            what = f"{metrics.not_finite(fetched, index) or 'a parameter'}: not finite in seed {seed} at update "
+            what += f"{self.update}; "
+            if len(self.diverged) == len(self._seeds):
+                raise RunError(f"{what}stopped, the checkpoints hold the state before it")
+            say(f"{what}it stays as it was before, the other seeds go on")
+        # A float32 is exact as a Python float, and that as JSON, which has no NaN.
+        self._interval.append({name: _plain(values) for name, values in fetched.items()})
         self.bar.update(len(self._seeds) * self._steps_per_update)
 
     def write_rows(self, evaluation: Mapping[str, jax.Array] | None = None) -> None:
@@ -88,7 +104,6 @@ class Report:
             fetched = jax.device_get(dict(evaluation))
             means = {name: np.mean(values, axis=1, dtype=float) for name, values in fetched.items()}
             evaluated = {metrics.evaluation_column(name): mean for name, mean in means.items()}
-            metrics.check_finite(self.update, self._seeds, evaluated)
         rows = [
             {
                 "seed": seed,
@@ -99,6 +114,7 @@ class Report:
                 **clock,
             }
             for index, seed in enumerate(self._seeds)
+            if seed not in self.diverged
         ]
         if self._file is not None and self._wandb is not None:
             self._file.append(rows)
@@ -108,3 +124,7 @@ class Report:
         returns = [row["episode_return"] for row in rows if row["episode_return"] is not None]
         if returns:
             self.bar.set_postfix_str(f"return {np.mean(returns):.4g}", refresh=False)
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values.tolist()]

@@ -7,6 +7,7 @@ execute code.
 
 import contextlib
 import dataclasses
+import fcntl
 import importlib.metadata
 import os
 import platform
@@ -14,6 +15,7 @@ import shlex
 import subprocess
 import time
 import types
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -30,6 +32,13 @@ METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 CURVE = "curve.png"
 EPISODE = "episode.gif"
+LOCK = ".lock"
+MOST_NAMED = 10
+"""Untracked files that are named in config.yaml."""
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "mujoco", "mujoco-mjx", "gymnasium")
+PACKAGES += ("craftax", "memory-maze", "dm-control", "numpy")
+"""Those whose version can change a number."""
 
 
 def default_path(config: Any, algo: str) -> Path:
@@ -63,6 +72,45 @@ def create(path: Path, config: Any, algo: str, command: list[str]) -> None:
         raise BadInput(_cannot_write(path, error)) from error
 
 
+@contextlib.contextmanager
+def locked(path: Path, field: str) -> Iterator[None]:
+    """Keeps other processes from writing into a directory, which is made if it is not there.
+
+    The kernel lets go of the lock with the process, however it ends.
+
+    Args:
+        path: the directory.
+        field: what to name in an error.
+
+    Raises:
+        BadInput: another process has it, or it cannot be written.
+    """
+    file = path / LOCK
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        while True:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if file.exists() and os.path.samestat(os.stat(file), os.fstat(descriptor)):
+                break
+            os.close(descriptor)  # of a file that its holder has just removed
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        os.ftruncate(descriptor, 0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()} since {since}".encode())
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 1000).decode(errors="replace") or "a process that has just begun"
+        os.close(descriptor)
+        raise BadInput(f"{field}={str(path)!r}: is being written by {holder}") from error
+    except OSError as error:
+        raise BadInput(_cannot_write(path, error, field)) from error
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
 def release(path: Path) -> None:
     """Lets the directory of a new run that failed be used again, if the run had not written a row yet."""
     rows = path / METRICS
@@ -84,17 +132,28 @@ def probe_write(path: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def check_writable(path: Path) -> None:
-    """Raises BadInput if the directory of an earlier run cannot be written."""
+def go_on(path: Path, config: Any, algo: str, command: list[str]) -> None:
+    """Adds to the config.yaml of an earlier run that it is resumed, by what, and the Config it goes on with.
+
+    Raises:
+        BadInput: the directory cannot be written.
+    """
     try:
         probe_write(path)
+        lines = (path / CONFIG).read_text(encoding="utf-8").splitlines()
+        about = [line for line in lines if line.startswith("#")]
+        resumed = [f"# resumed, {line[2:]}" for line in header(command).splitlines()]
+        temporary = path / f".{CONFIG}.tmp"
+        text = "".join(f"{line}\n" for line in [*about, *resumed])
+        temporary.write_text(text + dump_config(config, algo), encoding="utf-8")
+        temporary.rename(path / CONFIG)
     except OSError as error:
         raise BadInput(_cannot_write(path, error)) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> str:
+def _cannot_write(path: Path, error: OSError, field: str = "run_dir") -> str:
     reason = error.strerror or error
-    return f"run_dir={str(path)!r}: cannot be written ({reason}); must be a writable directory"
+    return f"{field}={str(path)!r}: cannot be written ({reason}); must be a writable directory"
 
 
 def dump_config(config: Any, algo: str) -> str:
@@ -180,11 +239,23 @@ def _typed(kind: Any, name: str, value: Any) -> Any:
     elif origin is dict:
         if isinstance(value, dict):
             return {key: _option(f"{name}.{key}", each) for key, each in value.items()}
-    elif kind is float and type(value) is int:
-        return float(value)
+    elif kind is float and type(value) in (int, str):
+        return float(value)  # YAML takes 1e-4 for a text
+    elif kind is int and (whole := whole_number(value)) is not None:
+        return whole
     elif type(value) is kind:
         return value
     raise ValueError(f"{name}={value!r}: must be of type {getattr(kind, '__name__', kind)}")
+
+
+def whole_number(value: Any) -> int | None:
+    """The integer that an int, or a number such as 1e6, stands for; None if there is none."""
+    if type(value) is int:
+        return value
+    with contextlib.suppress(ValueError, OverflowError):
+        if type(value) in (float, str) and float(value).is_integer():
+            return int(float(value))
+    return None
 
 
 def _option(name: str, value: Any) -> Any:
@@ -199,14 +270,16 @@ def header(command: list[str]) -> str:
     """What identifies the code and the machine, as YAML comments."""
     import jax
 
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "flax", "optax")
-    )
+    found = {name: _version(name) for name in PACKAGES}
+    versions = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    variables = [f"{name}={os.environ[name]}" for name in sorted(os.environ) if is_of_jax(name)]
     devices = jax.local_devices()
     lines = {
         # A line break in an argument would end the comment.
         "command": shlex.join(command).encode("unicode_escape").decode(),
-        "commit": _commit(),
+        "commit": _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+        "untracked": ", ".join(_git("ls-files", "--others", "--exclude-standard").splitlines()[:MOST_NAMED]),
+        "variables": shlex.join(variables).encode("unicode_escape").decode(),
         "versions": f"python {platform.python_version()}, {versions}",
         "hardware": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform}), "
         f"{os.cpu_count()} CPU cores, {platform.platform()}",
@@ -215,14 +288,30 @@ def header(command: list[str]) -> str:
     return "".join(f"# {name}: {text}\n" for name, text in lines.items() if text)
 
 
-def _commit() -> str:
-    """The commit of the code, with a mark for uncommitted changes; empty outside a git checkout."""
+def is_of_jax(variable: str) -> bool:
+    """Whether a variable of the operating system changes what JAX and XLA compute."""
+    return variable.startswith("JAX_") or variable in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+
+
+def _version(package: str) -> str:
+    """The version of an installed package, empty where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _git(*command: str) -> str:
+    """What git says of the checkout that this code stands in; empty outside of one."""
     root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    # Variables such as GIT_DIR speak of another checkout.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         found = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True, text=True, timeout=10,
-        )  # fmt: skip
+            ["git", "-C", str(root), *command], capture_output=True, text=True, timeout=10, env=variables
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""  # no git on this machine: the run does not depend on it
-    return found.stdout.strip() if (root / ".git").exists() and found.returncode == 0 else ""
+    return found.stdout.strip() if found.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the run to save and stop, the second stops it at once."""
+"""Ctrl-C, SIGTERM and the like: the first asks the run to save and stop, the second stops it at once."""
 
 import contextlib
 import os
@@ -9,12 +9,21 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Of a person, of a scheduler that ends a job, of one that warns first (sbatch --signal), of a closed terminal."""
+STOPPED = tuple(128 + number for number in SIGNALS)
+"""Exit codes of a run that a signal has stopped."""
+
+
+def _answered() -> tuple[signal.Signals, ...]:
+    """The signals to answer: not SIGHUP where nohup had it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(each for each in SIGNALS if not (ignored and each is signal.SIGHUP))
 
 
 @contextlib.contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """SIGINT and SIGTERM end the process with 128 + the signal's number, for where nothing can be saved yet.
+    """Each of SIGNALS ends the process with 128 + its number, for where nothing can be saved yet.
 
     Must be entered in the main thread; the previous handlers are restored on exit.
     """
@@ -22,7 +31,7 @@ def stopping_at_once() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         os._exit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    before = {number: signal.signal(number, stop) for number in _answered()}
     try:
         yield
     finally:
@@ -31,7 +40,7 @@ def stopping_at_once() -> Iterator[None]:
 
 
 class Interrupts:
-    """Context manager that turns SIGINT and SIGTERM into a request the run loop looks at.
+    """Context manager that turns each of SIGNALS into a request the run loop looks at.
 
     Python runs signal handlers in the main thread only, and only between two bytecodes: while the main thread
     waits inside XLA (a compilation, a long update) nothing would happen. So a thread of its own reads the
@@ -44,8 +53,8 @@ class Interrupts:
             first signal stops the process at once.
         last_checkpoint: set by the run loop, None while there is none.
 
-    The process ends with 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM. Must be entered in the
-    main thread; the previous handlers are restored on exit.
+    The process ends with 128 + the signal's number, such as 130 for Ctrl-C. Must be entered in the main thread;
+    the previous handlers are restored on exit.
     """
 
     def __init__(self, resume_command: str | None = None):
@@ -59,7 +68,7 @@ class Interrupts:
         self._writer.setblocking(False)
         self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         # A handler has to be there for the descriptor to be written; the thread does what there is to do.
-        self._old_handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        self._old_handlers = {number: signal.signal(number, lambda *_: None) for number in _answered()}
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
         return self

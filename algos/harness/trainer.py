@@ -13,6 +13,7 @@ from flax import struct
 import envs
 from algos.harness import evaluation
 from algos.harness.fields import require
+from networks.agent import is_image
 
 
 @struct.dataclass
@@ -94,9 +95,10 @@ def make_env(config: Any) -> tuple[Any, Any, envs.VectorEnv | envs.HostVectorEnv
     env, env_params = envs.make(config.env["id"], **{k: v for k, v in config.env.items() if k != "id"})
     limit = getattr(env_params, "max_steps_in_episode", 1)
     require(limit >= 1, "env: max steps of an episode", limit, "at least 1, for evaluations play to the end")
+    env = envs.one_hot(env, env_params)
     if config.previous_action_reward:
-        image = env.observation_space(env_params).dtype == jnp.uint8
-        require(not image, "previous_action_reward", True, "false where observations are bytes")
+        image = is_image(config, env.observation_space(env_params))
+        require(not image, "previous_action_reward", True, "false where observations are images")
         env = envs.PreviousActionReward(env)
     # No start state serves twice in a rollout as long as episodes last 16 steps or more on average.
     start_states = max(config.num_envs, config.num_envs * config.num_steps // 16)
@@ -106,12 +108,14 @@ def make_env(config: Any) -> tuple[Any, Any, envs.VectorEnv | envs.HostVectorEnv
 def episode_metrics(transitions: Any) -> dict[str, jax.Array]:
     """The number of episodes that ended in a rollout, and the means over them of what environments report.
 
-    The means say nothing where `episodes` is 0.
+    The means are NaN where `episodes` is 0.
     """
     done = transitions.terminated | transitions.truncated  # [T, B]
-    episodes = done.sum()
+    episodes = done.sum(dtype=jnp.float32)
+
+    def mean(values: jax.Array) -> jax.Array:  # in float32: sums of many lengths do not fit into an int32
+        total = jnp.where(done, values, 0).sum(dtype=jnp.float32)
+        return jnp.where(episodes > 0, total / jnp.maximum(episodes, 1), jnp.nan)
+
     reported = {name: values for name, values in transitions.info.items() if name.startswith("episode_")}
-    means = {
-        name: jnp.where(done, values, 0).sum() / jnp.maximum(episodes, 1) for name, values in reported.items()
-    }
-    return {"episodes": episodes.astype(jnp.float32), **means}
+    return {"episodes": episodes, **{name: mean(values) for name, values in reported.items()}}

@@ -29,8 +29,10 @@ class WandbLog:
         self._run = None
         if mode == "disabled":
             return
-        # config.yaml holds the start time, so its digest is this run's own and the same after a resume.
-        identity = hashlib.sha256((run_dir / CONFIG).read_bytes()).hexdigest()[:16]
+        # The same after a resume, another in a copy of the directory.
+        lines = (run_dir / CONFIG).read_text(encoding="utf-8").splitlines()
+        started = [line for line in lines if line.startswith("# started")]
+        identity = hashlib.sha256("\n".join([str(run_dir.resolve()), *started]).encode()).hexdigest()[:16]
         try:
             import wandb
 

@@ -65,6 +65,8 @@ class Config:
     """Where the run is kept."""
     resume: str = ""
     """Run directory to continue."""
+    init_from: str = ""
+    """Run directory to start from."""
     wandb: Literal["disabled", "offline", "online"] = "disabled"
     """Weights & Biases."""
     env: dict[str, Any] = field(default_factory=lambda: {"id": "stub/a", **ENVS["stub/a"]})

@@ -4,7 +4,6 @@ import logging
 import signal
 import sys
 import time
-import types
 
 import imageio.v3 as iio
 import jax
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from algos.harness import RunError, checkpoint, loop, metrics
+from algos.harness import checkpoint, loop, metrics
 from tests.harness import stub
 from tests.harness.conftest import assert_same_run, final_arrays, rows_without_clock, start
 
@@ -246,10 +245,12 @@ def test_handlers_are_restored(main, tmp_path):
 # Faults
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(main, tmp_path, monkeypatch):
+def test_a_loss_of_the_only_seed_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    main, tmp_path, monkeypatch
+):
     path = tmp_path / "run"
     monkeypatch.setenv("STUB_NAN", "1:11")
-    code, err = main("--num-seeds", 3, "--run-dir", path)
+    code, err = main("--seed", 1, "--run-dir", path)
     assert code == 1
     line = err.splitlines()[-1]
     assert line.startswith("error: loss=nan") and "seed 1 " in line and "update 11" in line
@@ -259,12 +260,60 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert main("--resume", path)[0] == 0
 
 
+def test_a_seed_that_diverges_stays_as_it_was_and_the_others_go_on(main, tmp_path, monkeypatch):
+    assert main("--num-seeds", 3, "--run-dir", tmp_path / "whole")[0] == 0
+    monkeypatch.setenv("STUB_NAN", "1:11")
+    code, err = main("--num-seeds", 3, "--run-dir", tmp_path / "run")
+    assert code == 1
+    assert "loss=nan: not finite in seed 1 at update 11; it stays as it was before, the other seeds go on" in err
+    assert err.splitlines()[-1].endswith("diverged: seed 1 at update 11; the other seeds are done")
+    rows, whole = ([row for row in rows_without_clock(tmp_path / name)] for name in ("run", "whole"))
+    kept = [row for row in whole if row["seed"] != 1 or row["update"] < 11]
+    assert rows == kept
+    config = stub.Config(num_seeds=3)
+    arrays, expected = (final_arrays(tmp_path / name, config) for name in ("run", "whole"))
+    for name in (name for name in arrays if name.startswith("params")):
+        np.testing.assert_array_equal(arrays[name][[0, 2]], expected[name][[0, 2]])
+        assert np.isfinite(arrays[name]).all() and (arrays[name][1] != expected[name][1]).any()
+    # The parameters of update 10, however often the run is interrupted: nothing of later updates is in them.
+    short = stub.Config(seed=1, total_timesteps=12 * 10, anneal=True)
+    assert main("--seed", 1, "--total-timesteps", 12 * 10, "--run-dir", tmp_path / "short")[0] == 0
+    alone = final_arrays(tmp_path / "short", short)
+    np.testing.assert_allclose(arrays["params.w"][1], alone["params.w"][0], rtol=1e-6)
+
+
+def test_a_diverged_seed_is_remembered_by_a_resumed_run(main, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUB_NAN", "1:11")
+    code, _ = main("--num-seeds", 3, "--run-dir", tmp_path / "whole")
+    process = start("--num-seeds", 3, "--run-dir", tmp_path / "run", STUB_FAULT="kill checkpoint to_arrays 7")
+    assert process.wait(300) == -9
+    monkeypatch.delenv("STUB_NAN")  # it would go on as the others do
+    code, err = main("--resume", tmp_path / "run")
+    assert code == 1 and err.splitlines()[-1].endswith("diverged: seed 1 at update 11; the other seeds are done")
+    assert rows_without_clock(tmp_path / "run") == rows_without_clock(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_parameters_that_are_not_finite_are_no_checkpoint(bad):
-    good = jnp.ones((3, 4))
-    loop.check_parameters(types.SimpleNamespace(params={"w": good}), 7, first_seed=5)
-    with pytest.raises(RunError, match="seed 6 .* update 7"):
-        loop.check_parameters(types.SimpleNamespace(params={"v": good, "w": good.at[1, 2].set(bad)}), 7, 5)
+@pytest.mark.parametrize("where", ["metric", "parameter"])
+def test_an_update_that_is_not_finite_changes_nothing_that_was_learnt(bad, where):
+    state = stub.make_train(stub.Config()).init(jax.random.key(0))
+
+    def update(state):
+        params = state.params._replace(w=state.params.w + (bad if where == "parameter" else 1.0))
+        metrics = {"episodes": jnp.float32(0), "episode_return": jnp.nan, "loss": jnp.float32(1)}
+        if where == "metric":
+            metrics["loss"] = bad
+        return state.replace(params=params, update=state.update + 1), metrics
+
+    after, is_whole, _ = loop.guarded(update)(state, jnp.array(True))
+    np.testing.assert_array_equal(after.params.w, state.params.w)
+    assert not is_whole and after.update == 1
+    healthy = lambda state: (state.replace(params=state.params._replace(w=state.params.w + 1)), {  # noqa: E731
+        "episodes": jnp.float32(0), "episode_return": jnp.nan, "loss": jnp.float32(1)})  # fmt: skip
+    after, is_whole, _ = loop.guarded(healthy)(state, jnp.array(True))
+    assert is_whole and (after.params.w == state.params.w + 1).all()
+    after, is_whole, _ = loop.guarded(healthy)(state, jnp.array(False))
+    assert not is_whole and (after.params.w == state.params.w).all()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from algos.harness import BadInput, RunError, curve, episode, metrics
+from algos.harness import BadInput, curve, episode, metrics
 from algos.harness.metrics import MetricsFile
 from algos.harness.statistics import confidence_interval
 from tests.harness import stub
@@ -37,10 +37,11 @@ def test_columns_begin_with_what_identifies_a_row_and_end_with_the_clock():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_metric_that_is_not_finite_names_seed_update_and_metric(bad):
-    metrics.check_finite(9, [3, 4], {"loss": np.ones(2)})
-    with pytest.raises(RunError, match=r"grad_norm=.* seed 4 at update 9"):
-        metrics.check_finite(9, [3, 4], {"loss": np.ones(2), "grad_norm": np.array([1.0, bad])})
+def test_a_metric_that_is_not_finite_is_named_but_not_those_of_episodes_where_none_ended(bad):
+    update = {"loss": np.ones(2), "grad_norm": np.array([1.0, bad]), "episodes": np.array([0.0, 1.0])}
+    assert metrics.not_finite(update, 0) == "" and metrics.not_finite(update, 1) == f"grad_norm={bad}"
+    update = {"episode_return": np.full(2, bad), "episodes": np.array([0.0, 1.0])}
+    assert metrics.not_finite(update, 0) == "" and metrics.not_finite(update, 1) == f"episode_return={bad}"
 
 
 def test_cells_tell_any_two_float32_apart():
@@ -143,6 +144,8 @@ def test_a_typed_key_in_the_environments_state_is_left_as_it_is(tmp_path):
     plain = trainer.env
 
     class Keyed:
+        action_space = plain.action_space
+
         def reset_env(self, key, params):
             return jnp.zeros(2), (key, 0)
 
