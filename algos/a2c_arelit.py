@@ -23,12 +23,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from gymnax.environments import spaces
 
 from algos import harness, presets
 from algos.harness import fields
 from algos.harness.trainer import Gradient, Rollout, Stream, Trainer, episode_metrics, make_env
 from networks.agent import action_for_env, make_agent
 from networks.batching import any_in_batch
+from networks.heads import policy_metrics
 from networks.normalization import RunningStatistics
 
 # --------------------------------------------------------------------------------------------------------------
@@ -52,6 +54,8 @@ class Config:
     """Where the run is written; empty: runs/<algorithm>-<environment>-<core>-s<seed>-<time>."""
     resume: str = ""
     """Run directory to continue; needs no other flag."""
+    init_from: str = ""
+    """Run directory whose parameters and observation statistics a new run starts from."""
     wandb: Literal["disabled", "offline", "online"] = "disabled"
     """Also log to Weights & Biases."""
 
@@ -69,7 +73,7 @@ class Config:
     encoder_widths: fields.Sizes = ()
     """Widths of a Dense + relu encoder of observations that are no images; none: the observation itself."""
     conv_channels: fields.Sizes = (32, 64, 64)
-    """Channels of the convolutions that encode images: observations of bytes [height, width, channels]."""
+    """Channels of the convolutions that encode images [height, width, channels], bytes or floats in [0, 1]."""
     conv_kernels: fields.Sizes = (8, 4, 3)
     """Their kernel sizes."""
     conv_strides: fields.Sizes = (4, 2, 1)
@@ -104,8 +108,8 @@ class Config:
     """Decay of the lambda-returns."""
     vf_coef: Annotated[fields.NonNegative, fields.TRACED] = 0.5
     """Weight of the value loss, the squared error (PPO weighs half of it)."""
-    ent_coef: Annotated[fields.NonNegative, fields.TRACED] = 0.01
-    """Weight of the entropy bonus."""
+    ent_coef: Annotated[fields.NonNegativeOrNone, fields.TRACED] = None
+    """Weight of the entropy bonus; None: 0.01 for discrete actions, 0 for continuous ones."""
     normalize_observations: bool = False
     """Normalise observations by running statistics."""
     normalize_rewards: bool = False
@@ -167,6 +171,10 @@ def make_train(config: Config) -> Trainer:
     obs_space, action_space = env.observation_space(env_params), env.action_space(env_params)
     agent = make_agent(config, obs_space, action_space)
     to_env = action_for_env(action_space)
+    ent_coef = config.ent_coef
+    if ent_coef is None:
+        # A Gaussian's entropy has no maximum: a bonus would widen it without end.
+        ent_coef = 0.01 if isinstance(action_space, spaces.Discrete) else 0.0
     # The learning rate multiplies in `learn`, where the run's progress is known.
     optimizer = optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps)
@@ -290,13 +298,13 @@ def make_train(config: Config) -> Trainer:
         _, distribution, value = agent.apply(params, carry, batch.obs, batch.reset)
         policy_loss = -(distribution.log_prob(batch.action) * advantage).mean()
         value_loss = jnp.square(value - target).mean()
-        entropy = distribution.entropy().mean()
-        total = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
+        of_policy = policy_metrics(distribution)
+        total = policy_loss + config.vf_coef * value_loss - ent_coef * of_policy["entropy"]
         return total, {
             "loss": total,
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": entropy,
+            **of_policy,
             "initial_value_error": jnp.abs(value - batch.value).max(),  # acting and learning agree
         }
 
@@ -306,7 +314,7 @@ def make_train(config: Config) -> Trainer:
     def learn(
         state: RunnerState, rollout: Rollout, key: jax.Array | None = None
     ) -> tuple[RunnerState, dict[str, jax.Array]]:
-        """The gradient step of one rollout. Metrics are scalars; episode_* mean nothing where episodes is 0."""
+        """The gradient step of one rollout. Metrics are scalars; episode_* are NaN where none ended."""
         batch = rollout.transitions
         state, reward = update_statistics(state, batch)
         advantage = advantages(batch, reward, rollout.last_value)
@@ -315,7 +323,7 @@ def make_train(config: Config) -> Trainer:
         learned = batch._replace(raw_obs=None, info=None)
         start_carry = jax.tree.map(lambda x: x[0], rollout.start_carries)
         progress = state.update / float(config.num_updates) if config.anneal_learning_rate else 0.0
-        learning_rate = config.learning_rate * (1 - progress)
+        learning_rate = config.learning_rate * jnp.maximum(1 - progress, 0.0)  # never below 0 beyond the run
 
         gradient, metrics = jax.grad(loss, has_aux=True)(state.params, start_carry, learned, advantage, target)
         changes, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -30,6 +30,7 @@ from algos.harness import fields
 from algos.harness.trainer import Gradient, Rollout, Stream, Trainer, episode_metrics, make_env
 from networks.agent import action_for_env, make_agent
 from networks.batching import any_in_batch
+from networks.heads import policy_metrics
 from networks.normalization import RunningStatistics
 
 # --------------------------------------------------------------------------------------------------------------
@@ -53,6 +54,8 @@ class Config:
     """Where the run is written; empty: runs/<algorithm>-<environment>-<core>-s<seed>-<time>."""
     resume: str = ""
     """Run directory to continue; needs no other flag."""
+    init_from: str = ""
+    """Run directory whose parameters and observation statistics a new run starts from."""
     wandb: Literal["disabled", "offline", "online"] = "disabled"
     """Also log to Weights & Biases."""
 
@@ -70,7 +73,7 @@ class Config:
     encoder_widths: fields.Sizes = ()
     """Widths of a Dense + relu encoder of observations that are no images; none: the observation itself."""
     conv_channels: fields.Sizes = (32, 64, 64)
-    """Channels of the convolutions that encode images: observations of bytes [height, width, channels]."""
+    """Channels of the convolutions that encode images [height, width, channels], bytes or floats in [0, 1]."""
     conv_kernels: fields.Sizes = (8, 4, 3)
     """Their kernel sizes."""
     conv_strides: fields.Sizes = (4, 2, 1)
@@ -141,6 +144,9 @@ class Config:
         sequences = self.num_envs * steps // length
         allowed = f"a divisor of num_envs x num_steps / sequence_length = {sequences}"
         fields.require(sequences % self.num_minibatches == 0, "num_minibatches", self.num_minibatches, allowed)
+        # Advantages are normalised over a minibatch: that of a single transition would always be 0.
+        several = length * sequences > self.num_minibatches
+        fields.require(several, "num_minibatches", self.num_minibatches, "fewer than num_envs x num_steps")
 
     @property
     def num_updates(self) -> int:
@@ -329,13 +335,13 @@ def make_train(config: Config) -> Trainer:
             near_old = batch.value + jnp.clip(value - batch.value, -config.value_clip, config.value_clip)
             squared_error = jnp.maximum(squared_error, jnp.square(near_old - target))
         value_loss = 0.5 * squared_error.mean()
-        entropy = distribution.entropy().mean()
-        total = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
+        of_policy = policy_metrics(distribution)
+        total = policy_loss + config.vf_coef * value_loss - config.ent_coef * of_policy["entropy"]
         return total, {
             "loss": total,
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": entropy,
+            **of_policy,
             "approx_kl": (ratio - 1 - log_ratio).mean(),
             "clip_fraction": (jnp.abs(ratio - 1) > config.clip_eps).mean(),
             "ratio_error": jnp.abs(ratio - 1).max(),
@@ -345,7 +351,7 @@ def make_train(config: Config) -> Trainer:
     # Update
 
     def learn(state: RunnerState, rollout: Rollout, key: jax.Array) -> tuple[RunnerState, dict[str, jax.Array]]:
-        """The gradient steps of one rollout. Metrics are scalars; episode_* mean nothing where episodes is 0."""
+        """The gradient steps of one rollout. Metrics are scalars; episode_* are NaN where none ended."""
         batch = rollout.transitions
         state, reward = update_statistics(state, batch)
         advantage = advantages(batch, reward, rollout.last_value)
@@ -359,7 +365,7 @@ def make_train(config: Config) -> Trainer:
         sequences = jax.tree.map(to_sequences, (learned, advantage, target))
         carries = jax.tree.map(lambda x: x.reshape(num_sequences, *x.shape[2:]), rollout.start_carries)
         progress = state.update / float(config.num_updates) if config.anneal_learning_rate else 0.0
-        learning_rate = config.learning_rate * (1 - progress)
+        learning_rate = config.learning_rate * jnp.maximum(1 - progress, 0.0)  # never below 0 beyond the run
 
         def gradient_step(learner, indices):
             params, opt_state, stopped = learner

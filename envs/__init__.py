@@ -19,16 +19,18 @@ from envs.checks import check_choice, unknown
 from envs.host.vector import HostVectorEnv
 from envs.sharding import over_devices
 from envs.vector import VectorEnv, VectorState
-from envs.wrappers import PreviousActionReward
+from envs.wrappers import OneHot, PreviousActionReward, one_hot
 
 __all__ = [
     "ENV_FAMILIES",
     "ENV_IDS",
+    "OneHot",
     "PreviousActionReward",
     "VectorEnv",
     "VectorState",
     "lives_on_host",
     "make",
+    "one_hot",
     "options",
     "over_devices",
     "reference",

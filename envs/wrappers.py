@@ -9,16 +9,8 @@ import numpy as np
 from gymnax.environments import environment, spaces
 
 
-class PreviousActionReward(environment.Environment):
-    """Appends the action just taken and its raw reward to the observation, which is flattened.
-
-    A discrete action is one-hot. A continuous one is clipped to the action space: what the environment
-    received, not what the policy drew. At an episode's start both are zero. The state is that of the wrapped
-    environment.
-
-    Args:
-        env: a gymnax Environment with array observations.
-    """
+class Wrapper(environment.Environment):
+    """An environment that shows another's states in another way; what it does not define is the other's."""
 
     def __init__(self, env):
         super().__init__()
@@ -44,6 +36,66 @@ class PreviousActionReward(environment.Environment):
     def action_space(self, params=None):
         return self._env.action_space(params)
 
+    def is_truncated(self, state, params) -> jax.Array:
+        return self._env.is_truncated(state, params)
+
+    def is_terminated(self, state, params) -> jax.Array:
+        return self._env.is_terminated(state, params)
+
+
+def one_hot(env, params):
+    """The environment with observations that are names, not amounts, as one-hot floats; others as they are."""
+    if isinstance(env.observation_space(params), spaces.Discrete):
+        return OneHot(env, (int(env.observation_space(params).n),))
+    categories = getattr(env, "observation_categories", None)
+    return env if categories is None else OneHot(env, tuple(categories))
+
+
+class OneHot(Wrapper):
+    """Observations of whole numbers as one-hot floats.
+
+    Args:
+        env: a gymnax Environment whose observations are one number, or [..., C] numbers of C kinds.
+        categories: how many values each of the kinds has.
+    """
+
+    def __init__(self, env, categories: tuple[int, ...]):
+        super().__init__(env)
+        self._categories = categories
+
+    def observation_space(self, params=None) -> spaces.Box:
+        inner = self._env.observation_space(params)
+        leading = () if isinstance(inner, spaces.Discrete) else inner.shape[:-1]
+        return spaces.Box(0.0, 1.0, (*leading, sum(self._categories)), jnp.float32)
+
+    def reset_env(self, key: jax.Array, params):
+        obs, state = self._env.reset_env(key, params)
+        return self.first_observation(obs, params), state
+
+    def first_observation(self, obs: jax.Array, params) -> jax.Array:
+        """What an agent sees of the wrapped environment's `obs`, at an episode's start as in every other step."""
+        del params
+        kinds = jnp.asarray(obs)[..., None] if len(self._categories) == 1 and jnp.ndim(obs) == 0 else obs
+        return jnp.concatenate(
+            [jax.nn.one_hot(kinds[..., i], count) for i, count in enumerate(self._categories)], axis=-1
+        )
+
+    def step_env(self, key: jax.Array, state, action: jax.Array, params):
+        obs, state, reward, terminated, info = self._env.step_env(key, state, action, params)
+        return self.first_observation(obs, params), state, reward, terminated, info
+
+
+class PreviousActionReward(Wrapper):
+    """Appends the action just taken and its raw reward to the observation, which is flattened.
+
+    A discrete action is one-hot. A continuous one is clipped to the action space: what the environment
+    received, not what the policy drew. At an episode's start both are zero. The state is that of the wrapped
+    environment.
+
+    Args:
+        env: a gymnax Environment with array observations.
+    """
+
     def observation_space(self, params=None) -> spaces.Box:
         inner = self._env.observation_space(params)
         if isinstance(inner, spaces.Discrete):
@@ -54,12 +106,6 @@ class PreviousActionReward(environment.Environment):
         flat = functools.partial(_flat_bound, boxes=(inner, action))
         low, high = flat("low"), flat("high")
         return spaces.Box(np.append(low, -np.inf), np.append(high, np.inf), (low.size + 1,), jnp.float32)
-
-    def is_truncated(self, state, params) -> jax.Array:
-        return self._env.is_truncated(state, params)
-
-    def is_terminated(self, state, params) -> jax.Array:
-        return self._env.is_terminated(state, params)
 
     def reset_env(self, key: jax.Array, params):
         obs, state = self._env.reset_env(key, params)

@@ -76,9 +76,9 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        """obs: [T, B, height, width, channels], uint8 or float. Returns [T, B, d]."""
+        """obs: [T, B, height, width, channels], or without channels, uint8 or float. Returns [T, B, d]."""
         x = obs.astype(jnp.float32) / 255.0 if obs.dtype == jnp.uint8 else obs
-        x = x.reshape(-1, *obs.shape[2:])  # flax's convolution takes one batch axis
+        x = x.reshape(-1, *obs.shape[2:], *(1,) * (5 - obs.ndim))  # flax's convolution takes one batch axis
         for channels, kernel, stride in zip(self.channels, self.kernels, self.strides, strict=True):
             x = nn.Conv(
                 channels,

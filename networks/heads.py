@@ -1,5 +1,6 @@
 """Heads: core outputs [T, B, d] to action distributions and values. Each is Dense, activation, Dense."""
 
+import functools
 from collections.abc import Callable
 
 import distrax
@@ -11,8 +12,34 @@ import numpy as np
 from networks.layers import Dense, orthogonal
 
 SQRT2 = float(np.sqrt(2.0))
-# exp of these bounds is a standard deviation that neither overflows nor vanishes.
-LOG_STD_BOUNDS = (-10.0, 4.0)
+LOG_STD_MIN = -10.0
+"""Its exp is a standard deviation that does not vanish."""
+LOG_STD_MAX = 4.0
+"""Where actions have no range: its exp does not overflow."""
+LOG_STD_MAX_IN_RANGE = 1.0
+"""Where actions lie in [-1, 1]: a wider Gaussian puts nearly all of its draws on the bounds."""
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def bounded(x: jax.Array, low: float, high: float) -> jax.Array:
+    """x clipped to [low, high]; beyond a bound the gradients that lead back still pass.
+
+    jnp.clip has none there: a standard deviation that an entropy bonus has driven to its bound would stay.
+    """
+    return jnp.clip(x, low, high)
+
+
+def _bounded_forward(x, low, high):
+    return bounded(x, low, high), x
+
+
+def _bounded_backward(low, high, x, cotangent):
+    # A step of gradient descent moves x against the cotangent.
+    leads_back = jnp.where(x > high, cotangent > 0, True) & jnp.where(x < low, cotangent < 0, True)
+    return (jnp.where(leads_back, cotangent, 0.0),)
+
+
+bounded.defvjp(_bounded_forward, _bounded_backward)
 
 
 class MLPHead(nn.Module):
@@ -55,6 +82,7 @@ class GaussianHead(nn.Module):
     output_scale: float
     activation: Callable[[jax.Array], jax.Array] = nn.tanh
     hidden_scale: float = SQRT2
+    log_std_max: float = LOG_STD_MAX
 
     @nn.compact
     def __call__(self, x: jax.Array) -> distrax.MultivariateNormalDiag:
@@ -62,7 +90,7 @@ class GaussianHead(nn.Module):
         head = (self.hidden, self.action_size, self.output_scale, self.activation, self.hidden_scale)
         mean = MLPHead(*head, name="mean")(x)
         log_std = MLPHead(*head, name="log_std")(x)
-        return distrax.MultivariateNormalDiag(mean, jnp.exp(jnp.clip(log_std, *LOG_STD_BOUNDS)))
+        return distrax.MultivariateNormalDiag(mean, jnp.exp(bounded(log_std, LOG_STD_MIN, self.log_std_max)))
 
 
 class ValueHead(nn.Module):
@@ -78,3 +106,11 @@ class ValueHead(nn.Module):
         """x: [..., d]. Returns [...]."""
         head = (self.hidden, 1, self.output_scale, self.activation, self.hidden_scale)
         return MLPHead(*head, name="value")(x)[..., 0]
+
+
+def policy_metrics(policy: distrax.Distribution) -> dict[str, jax.Array]:
+    """Means over everything that a policy of actions [...] covers: its entropy, and a Gaussian's deviation."""
+    metrics = {"entropy": policy.entropy().mean()}
+    if isinstance(policy, distrax.MultivariateNormalDiag):
+        metrics["std"] = policy.stddev().mean()
+    return metrics
