@@ -51,7 +51,7 @@ def reference(env_id: str, **options: Any) -> dict[str, dict[str, Any]] | None:
     defaults = _defaults(name)
     if name not in classic_control.SHOWN or any(options[each] != value for each, value in defaults.items()):
         return None
-    return classic_control.reference(name, variant, options.get("gymnasium_wall", False))
+    return classic_control.reference(name, variant)
 
 
 def _defaults(name: str) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def test_a_reset_is_a_draw_of_gymnax_and_a_start_from_it(task):
     obs, state = env.reset_env(key, params)
     layout = env.draw_layout(key, params)
     again, same = env.reset_to(layout, params)
+    assert state.time == 0
     np.testing.assert_array_equal(obs, again)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), state, same))
     theirs = envs.make(f"gymnax/{task}")[0].reset_env(key, params)[1]
