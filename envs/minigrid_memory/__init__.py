@@ -24,7 +24,7 @@ Observations are uint8; with V = agent_view_size and t = tile_size:
                 looks to j = 0. Walls block sight, objects do not. unseen (0, 0, 0), empty (1, 0, 0), wall
                 (2, 5, 0), also beyond the grid, key (5, 1, 0), ball (6, 1, 0).
                 The bytes are names, not brightnesses: `env.observation_categories` is (11, 6, 3), how many values
-                each channel has, so that an agent can encode them as one-hot. It is None for frames.
+                each channel has, and `envs.one_hot` encodes them by it. It is None for frames.
     "frame"     [V t, V t, 3] = [row, column, rgb], the same view drawn, the agent pointing up.
 
 Neither tells where the agent looks to. show_direction adds a fourth channel that is the direction everywhere

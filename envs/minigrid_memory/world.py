@@ -85,7 +85,9 @@ def _beside(cells: np.ndarray) -> np.ndarray:
 
 
 def look(cells: np.ndarray, position: np.ndarray, direction: np.ndarray, view: int) -> np.ndarray:
-    """What an agent sees, int [..., i, j] with UNSEEN where it sees nothing; outside the grid are walls.
+    """What an agent sees, int [..., i, j] with UNSEEN where it sees nothing.
+
+    Outside the grid are walls, as in the original; nothing shows them, for the border hides them.
 
     Args:
         cells: a world, [x, y].
