@@ -242,20 +242,22 @@ class Block(nn.Module):
 
 
 class AReLiT(nn.Module):
-    """Stack of AReLiT blocks behind a Dense + relu embedding.
-
-    n_layers: blocks. d_model: width of inputs and outputs of a block. d_head: width of a head.
-    d_ffc: width of the feed-forward layer. n_heads: heads. eta: expansion of keys, queries and their gates.
-    r: oscillators (the rank of the approximation).
-    """
+    """Stack of AReLiT blocks behind a Dense + relu embedding."""
 
     n_layers: int = 4
+    """blocks"""
     d_model: int = 128
+    """width of inputs and outputs of a block"""
     d_head: int = 64
+    """width of a head"""
     d_ffc: int = 128
+    """width of the feed-forward layer"""
     n_heads: int = 4
+    """heads"""
     eta: int = 4
+    """expansion of keys, queries and their gates"""
     r: int = 2
+    """oscillators: the rank of the approximation"""
 
     def setup(self):
         self.embedding = Dense(self.d_model, kernel_init=orthogonal(SQRT2))

@@ -10,7 +10,9 @@ class FeedForward(nn.Module):
     """n_layers of Dense(d_model) + relu; the carry is empty and resets mean nothing to it."""
 
     n_layers: int = 2
+    """layers"""
     d_model: int = 128
+    """width of a layer"""
 
     @nn.nowrap
     def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple[()]:

@@ -189,20 +189,22 @@ def position_init(key, shape, dtype=jnp.float32):
 
 
 class GTrXL(nn.Module):
-    """Stack of GTrXL blocks behind a Dense + relu embedding.
-
-    n_layers: blocks. d_model: width of inputs and outputs of a block. d_head: width of a head.
-    n_heads: heads. memory_len: steps of the past a step can see. mlp_num: Dense + relu after the attention.
-    normalize_query: queries from normalised inputs, as in the paper; the released code does not.
-    """
+    """Stack of GTrXL blocks behind a Dense + relu embedding."""
 
     n_layers: int = 4
+    """blocks"""
     d_model: int = 128
+    """width of inputs and outputs of a block"""
     d_head: int = 64
+    """width of a head"""
     n_heads: int = 4
+    """heads"""
     memory_len: int = 128
+    """steps of the past that a step can see"""
     mlp_num: int = 2
+    """Dense + relu after the attention"""
     normalize_query: bool = False
+    """queries from normalised inputs, as in the paper; the released code does not"""
 
     def setup(self):
         self.embedding = Dense(self.d_model)

@@ -212,7 +212,9 @@ class CellStack(nn.Module):
     layer: ClassVar[Callable[[int], nn.Module]]
     empty_layer: ClassVar[Callable[[jax.Array], Any]]
     n_layers: int = 1
+    """cells, one on the other"""
     d_model: int = 128
+    """width of a cell's state and of the outputs"""
 
     def setup(self):
         self.layers = [self.layer(self.d_model) for _ in range(self.n_layers)]

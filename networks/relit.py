@@ -276,21 +276,24 @@ class Block(nn.Module):
 
 
 class ReLiT(nn.Module):
-    """Stack of ReLiT blocks behind a Dense embedding.
-
-    n_layers: blocks. d_model: width of inputs and outputs of a block. d_head: width of a head.
-    d_ffc: width of the feed-forward layer. n_heads: heads. nu: expansion of keys and queries.
-    kernel: how keys and queries become features. update_rule: how the memory decays and takes in.
-    """
+    """Stack of ReLiT blocks behind a Dense embedding."""
 
     n_layers: int = 4
+    """blocks"""
     d_model: int = 128
+    """width of inputs and outputs of a block"""
     d_head: int = 64
+    """width of a head"""
     d_ffc: int = 128
+    """width of the feed-forward layer"""
     n_heads: int = 4
+    """heads"""
     nu: int = 2
+    """expansion of keys and queries"""
     kernel: Kernel = "pp_relu"
+    """how keys and queries become features"""
     update_rule: UpdateRule = "projected_sigmoid"
+    """how the memory decays and takes in"""
 
     def setup(self):
         self.embedding = Dense(self.d_model, kernel_init=orthogonal(SQRT2))

@@ -18,6 +18,8 @@ VARIANTS = {
         {"update_rule": "keyvalue_gated", "kernel": "pp_eluplus1"},
     ],
     "gtrxl": [{"normalize_query": True, "memory_len": 7}],
+    "rtu": [{"update": "nonlinear"}],
+    "memory_trace": [{"episodic": True}],
 }
 INPUT_WIDTH = 4
 

@@ -50,3 +50,23 @@ def test_released_sizes_of_the_carry():
     assert size("relit") == 4 * (4 * 64 * 128 + 4 * 128)
     assert size("gtrxl") == 4 * 128 * 128 + 2
     assert size("arelit") < 0.5 * size("gtrxl")
+
+
+@pytest.mark.parametrize("name", networks.CORES)
+def test_every_hyperparameter_has_a_line(name):
+    lines = networks.hyperparameter_help(name)
+    assert lines.keys() == networks.hyperparameters(name).keys()
+    assert all(line and "\n" not in line and not line.endswith(".") for line in lines.values())
+
+
+def test_lines_are_a_cores_own_before_those_it_inherits(monkeypatch):
+    class Wide(networks.CORES["gru"]):
+        n_layers: int = 3
+        """own line"""
+        extra: int = 1
+
+    monkeypatch.setitem(networks.CORES, "wide", Wide)
+    lines = networks.hyperparameter_help("wide")
+    assert lines == networks.hyperparameter_help("gru") | {"n_layers": "own line", "extra": ""}
+    with pytest.raises(ValueError, match="core.name='none': unknown memory core"):
+        networks.hyperparameter_help("none")
