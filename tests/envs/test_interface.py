@@ -7,7 +7,7 @@ import pytest
 from gymnax.environments import spaces
 
 import envs
-from envs import popgym_control
+from envs import popgym, popgym_control
 from tests.marks import slow_if
 
 B, T, LIMIT = 3, 25, 10
@@ -47,6 +47,9 @@ IDS |= dict.fromkeys(popgym_control.IDS, "max_episode_length") | {
     "battleship": "max_episode_steps",
 }
 SLOW = {each for each in IDS if each.startswith("gymnax/") and each.endswith(("-P", "-V"))}
+# No option shortens them. Those with a time limit get one of LIMIT steps, the others last as long as their cards.
+IDS |= dict.fromkeys(popgym.IDS)
+SLOW |= set(popgym.IDS) - {f"popgym/{task}Easy" for task in ("Autoencode", "MineSweeper", "LabyrinthEscape")}
 SLOW |= set(popgym_control.IDS) - {"popgym/NoisyPositionOnlyCartPoleEasy"}
 MORE = {
     "gymnax/MountainCarContinuous-v0-P": {"gymnasium_wall": True},
@@ -62,12 +65,16 @@ MORE = {
 }
 # An episode's end can look like a beginning.
 LIKE_A_START = ("TMaze-Active", "TMaze-Endless", "TMaze-Traces", "TMaze-Pobax")
+LIKE_A_START += tuple(id for id in popgym.IDS if not any(task in id for task in ("Auto", "Conc", "Labyrinth")))
 
 
 @pytest.fixture(scope="module", params=[pytest.param(each, marks=slow_if(each in SLOW)) for each in IDS])
 def made(request):
     """(environment, parameters with a short time limit, a jitted random rollout of its VectorEnv)."""
-    env, params = envs.make(request.param, **{IDS[request.param]: LIMIT, **MORE.get(request.param, {})})
+    limit = {} if IDS[request.param] is None else {IDS[request.param]: LIMIT}
+    env, params = envs.make(request.param, **limit, **MORE.get(request.param, {}))
+    if request.param in popgym.IDS and hasattr(params, "time_limit_terminates"):
+        params = params.replace(max_steps_in_episode=LIMIT)
     vec = envs.VectorEnv(env, B, pool_size=64)
     space = env.action_space(params)
 
@@ -81,9 +88,15 @@ def made(request):
             out = {"obs": obs, "reward": reward, "terminated": terminated, "truncated": truncated}
             return state, {**out, **info}
 
-        return obs, *jax.lax.scan(step, state, jax.random.split(key, T))
+        return obs, *jax.lax.scan(step, state, jax.random.split(key, T - LIMIT + longest(env, params)))
 
     return env, params, rollout
+
+
+def longest(env, params):
+    """Steps of the longest episode: LIMIT, or those of a deck of cards."""
+    cards = env.name in popgym.IDS and not hasattr(params, "time_limit_terminates")
+    return params.max_steps_in_episode if cards else LIMIT
 
 
 def types(tree):
@@ -126,7 +139,7 @@ def test_observations_lie_in_the_space(made):
     env, params, rollout = made
     first, _, out = rollout(jax.random.key(0))
     contains = jax.vmap(env.observation_space(params).contains)
-    flat = out["final_observation"].reshape(T * B, *first.shape[1:])
+    flat = out["final_observation"].reshape(-1, *first.shape[1:])
     running = ~out["terminated"].ravel()  # gymnax's bounds need not hold beyond a terminal state
     assert contains(first).all() and contains(flat)[running].all()
     assert contains(out["obs"].reshape(flat.shape))[running].all()
@@ -140,18 +153,19 @@ def test_actions_lie_in_the_space(made):
 
 
 def test_episodes_end_at_the_time_limit_at_the_latest(made):
-    _, _, rollout = made
+    env, params, rollout = made
+    limit = longest(env, params)
     _, _, out = jax.tree.map(np.asarray, rollout(jax.random.key(0)))
-    assert (out["terminated"] | out["truncated"]).sum() >= B * (T // LIMIT)
-    assert out["episode_length"].max() <= LIMIT
-    np.testing.assert_array_equal(out["truncated"], (out["episode_length"] == LIMIT) & ~out["terminated"])
+    assert (out["terminated"] | out["truncated"]).sum() >= B * (len(out["reward"]) // limit)
+    assert out["episode_length"].max() <= limit
+    np.testing.assert_array_equal(out["truncated"], (out["episode_length"] == limit) & ~out["terminated"])
 
 
 def test_the_final_observation_differs_from_the_next_first_one(made):
     env, _, rollout = made
     _, _, out = jax.tree.map(np.asarray, rollout(jax.random.key(0)))
     done = out["terminated"] | out["truncated"]
-    differs = (out["obs"] != out["final_observation"]).reshape(T, B, -1).any(-1)
+    differs = (out["obs"] != out["final_observation"]).reshape(*done.shape, -1).any(-1)
     np.testing.assert_array_equal(differs, done if env.name not in LIKE_A_START else differs & done)
 
 
