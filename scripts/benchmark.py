@@ -247,6 +247,7 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("MysteryPath-Easy-v0", {}, 256, 128),
     ("Endless-MysteryPath-v0", {}, 256, 128),
     *(("MiniGrid-MemoryS11-v0", {"observation": kind}, 1024, 512) for kind in ("symbolic", "frame")),
+    *((name, {}, 1024, 500) for name in ("rocksample", "battleship", "popgym/NoisyPositionOnlyCartPoleEasy")),
 )
 MAX_POOL = 4096  # start states drawn before every rollout
 
