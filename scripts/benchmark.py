@@ -239,6 +239,7 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("TMaze-v1", {}, 1024, 1000),
     ("TMaze-v2", {}, 1024, 1000),
     ("TMazeOurs", {}, 1024, 1000),
+    *((f"TMaze-{name}", {}, 1024, 1000) for name in ("Passive", "Active", "Endless", "Traces", "Pobax")),
     ("MysteryPath-Grid-v0", {"observation": "symbolic"}, 4096, 1000),
     ("MysteryPath-Grid-Easy-v0", {"observation": "symbolic"}, 4096, 1000),
     ("MysteryPath-Grid-v0", {}, 256, 128),
@@ -247,7 +248,6 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("MysteryPath-Easy-v0", {}, 256, 128),
     ("Endless-MysteryPath-v0", {}, 256, 128),
     *(("MiniGrid-MemoryS11-v0", {"observation": kind}, 1024, 512) for kind in ("symbolic", "frame")),
-    *((name, {}, 1024, 500) for name in ("rocksample", "battleship", "popgym/NoisyPositionOnlyCartPoleEasy")),
 )
 MAX_POOL = 4096  # start states drawn before every rollout
 
