@@ -18,15 +18,25 @@ CORES = {
     "gtrxl": dict(n_layers=1, d_model=32, d_head=8, n_heads=2, memory_len=8),
     "lstm": dict(n_layers=1, d_model=32),
     "gru": dict(n_layers=1, d_model=32),
+    "mingru": dict(n_layers=1, d_model=32, d_inner=32, d_ffc=32),
+    "lru": dict(n_layers=1, d_model=32, d_state=32),
+    "s5": dict(n_layers=1, d_model=32, d_state=32),
+    "rtu": dict(n_layers=1, d_model=32, d_state=32, d_ffc=32),
+    "ffm": dict(n_layers=1, d_model=32, d_memory=8, n_contexts=2),
+    "mamba2": dict(n_layers=1, d_model=32, n_heads=2, d_head=16, d_state=8),
+    "gated_deltanet": dict(n_layers=1, d_model=32, n_heads=2, d_key=8, d_value=16),
+    "mlstm": dict(n_layers=1, d_model=32, n_heads=2, d_head=16),
+    "frame_stack": dict(n_layers=1, d_model=32, n_frames=8),
+    "memory_trace": dict(n_layers=1, d_model=32, horizon=16),
     "feedforward": dict(n_layers=1, d_model=32),
 }
 GAMMA = 0.8
 
 
-def trained(algo, core, num_updates):
-    """(trainer, state) after num_updates rollouts of 16 environments x 40 steps."""
+def trained(algo, core, num_updates, **changes):
+    """(trainer, state) after num_updates rollouts of 16 environments x 40 steps; changes: to the core."""
     settings = dict(
-        core={"name": core, **CORES[core]},
+        core={"name": core, **CORES[core], **changes},
         num_envs=16,
         num_steps=40,
         total_timesteps=16 * 40 * num_updates,
@@ -93,3 +103,11 @@ def test_a_cue_is_recalled_after_some_steps(monkeypatch, algo, core, length):
         assert abs(returns.mean()) < 0.2  # four standard errors of a coin
     else:
         assert returns.mean() > 0.95
+
+
+@both
+def test_a_cue_older_than_the_frames_is_lost(monkeypatch, algo):
+    use_probe(monkeypatch, "recall", length=5)
+    trainer, state = trained(algo, "frame_stack", 800, n_frames=4)
+    returns = np.asarray(jax.jit(trainer.evaluate)(state, jax.random.key(1))["episode_return"])
+    assert abs(returns.mean()) < 0.2  # four standard errors of a coin
