@@ -240,6 +240,8 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("TMaze-v2", {}, 1024, 1000),
     ("TMazeOurs", {}, 1024, 1000),
     *((f"TMaze-{name}", {}, 1024, 1000) for name in ("Passive", "Active", "Endless", "Traces", "Pobax")),
+    *((f"popgym/{name}Easy", {}, 1024, 1000) for name in "RepeatFirst RepeatPrevious Autoencode CountRecall".split()),
+    *((f"popgym/{name}Easy", {}, 1024, 1000) for name in ("HigherLower", "Concentration", "Battleship")),
     ("MysteryPath-Grid-v0", {"observation": "symbolic"}, 4096, 1000),
     ("MysteryPath-Grid-Easy-v0", {"observation": "symbolic"}, 4096, 1000),
     ("MysteryPath-Grid-v0", {}, 256, 128),
