@@ -127,7 +127,7 @@ def attention(
     features = jax.tree.map(lambda x: x.reshape(length, -1, x.shape[-1]), features)
     inputs = (features, per_head(keep[..., None]), per_head(cosine))
     flat_carry = jax.tree.map(
-        lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]).astype(dtype), carry, LayerCarry(2, 2, 1)
+        lambda x, axes: x.reshape(-1, *x.shape[x.ndim - axes :]).astype(dtype), carry, LayerCarry(*(2, 2, 1))
     )
 
     step_by_step = len(multiplicity) <= MOST_UNROLLED and (form == "sequential" or length == 1)

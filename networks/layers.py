@@ -209,8 +209,8 @@ class CellStack(nn.Module):
     d_model]), and makes that layer's empty carry of zeros [..., d_model] in `empty_layer`.
     """
 
-    layer: ClassVar[Callable[[int], nn.Module]]
-    empty_layer: ClassVar[Callable[[jax.Array], Any]]
+    layer: ClassVar[Any]
+    empty_layer: ClassVar[Any]
     n_layers: int = 1
     """cells, one on the other"""
     d_model: int = 128

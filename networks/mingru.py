@@ -52,7 +52,8 @@ class Mixer(nn.Module):
         return hidden[-1], dense(self.d_model, "project")(hidden)
 
     def bias_init(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-        tau = np.geomspace(2.0, max(2.0, self.horizon), *shape)
+        (width,) = shape
+        tau = np.geomspace(2.0, max(2.0, self.horizon), width)
         return jnp.asarray(-np.log(tau - 1), dtype)
 
 

@@ -68,7 +68,7 @@ class _Flat:
 
 def _arelit(core: nn.Module, flat: _Flat, input_width: int) -> dict[str, Any]:
     d, heads = core.d_model, core.n_heads
-    params = {"embedding": flat.dense("layer1/emb_layer", input_width, d)}
+    params: dict[str, Any] = {"embedding": flat.dense("layer1/emb_layer", input_width, d)}
     for i in range(core.n_layers):
         layer = flat.at(f"layer{i + 1}")
         attention = layer.at("AttentionORLiTLayer_0")
@@ -116,7 +116,7 @@ def _relit(core: nn.Module, flat: _Flat, input_width: int) -> dict[str, Any]:
     def side_by_side(denses: list[dict]) -> dict[str, np.ndarray]:
         return {name: np.concatenate([x[name] for x in denses], axis=-1) for name in ("kernel", "bias")}
 
-    params = {"embedding": flat.dense("layer0/emb_layer", input_width, d)}
+    params: dict[str, Any] = {"embedding": flat.dense("layer0/emb_layer", input_width, d)}
     for i in range(core.n_layers):
         layer = flat.at(f"layer{i}")
         attention = layer.at("RLTAttentionLayer_0")

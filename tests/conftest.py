@@ -11,3 +11,5 @@ if jaxlib.__version__.startswith("0.10."):  # XLA ends the process at a flag tha
     # Of XLA's two ways to compile a fusion, the older takes half the time.
     flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
+# Many small programs, each compiled once: writing them all down takes longer than it saves.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"

@@ -158,8 +158,9 @@ def preset_config(Config: type, preset: dict[str, Any], names: Mapping[str, str 
         complete = _complete(field, values[name_key])
         if unknown := values.keys() - complete.keys():
             raise ValueError(f"preset with unknown {field} options: {sorted(unknown)}")
-        if names.get(field) not in (None, values[name_key]):
-            complete = _complete(field, names[field])
+        name = names.get(field)
+        if name is not None and name != values[name_key]:
+            complete = _complete(field, name)
             values = {key: value for key, value in values.items() if key in complete and key != name_key}
         fields[field] = complete | values
     return dataclasses.replace(default, **fields)

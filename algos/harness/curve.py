@@ -44,8 +44,8 @@ def _draw(rows: list[metrics.Row], png_path: Path, title: str) -> None:
 
 def by_seed(rows: list[metrics.Row], column: str) -> tuple[np.ndarray, np.ndarray]:
     """Environment steps [N] at which any seed has the column; its values [S, N], NaN where one lacks it."""
-    seeds = sorted({row["seed"] for row in rows})
-    steps = sorted({row["env_steps"] for row in rows if row.get(column) is not None})
+    seeds = sorted({float(row["seed"] or 0) for row in rows})
+    steps = sorted({float(row["env_steps"] or 0) for row in rows if row.get(column) is not None})
     values = np.full((len(seeds), len(steps)), np.nan)
     place = {step: index for index, step in enumerate(steps)}
     for row in rows:

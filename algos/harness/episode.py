@@ -1,6 +1,7 @@
 """episode.gif: one episode of the trained agent as a picture, without a GPU or an OpenGL driver."""
 
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ MAX_BYTES = 2_000_000
 FRAME_S = 0.05
 
 
-def record(trainer: Any, state: Any, key: jax.Array, path: Path) -> float | None:
+def record(trainer: Any, state: Any, key: jax.Array, path: Path) -> str:
     """Plays one episode with the mode of the policy and writes it as a GIF that loops.
 
     Args:
@@ -26,27 +27,31 @@ def record(trainer: Any, state: Any, key: jax.Array, path: Path) -> float | None
         path: the GIF.
 
     Returns:
-        The episode's return; None, and no file, if the environment has no picture.
+        Why there is no GIF; empty where there is one.
 
     Raises:
         RunError: the GIF cannot be written.
     """
-    if not hasattr(trainer.env, "render"):
-        return None
-    states, episode_return = play(trainer, state, key)
-    skip = -(-len(states) // MAX_FRAMES)
-    frames = [trainer.env.render(each, trainer.env_params) for each in states[::skip]]
+    env = trainer.env
+    if hasattr(env, "render"):
+        frames = thinned(play(trainer, state, key), lambda each: env.render(each, trainer.env_params))
+    elif hasattr(env, "draw"):
+        # An environment on the host draws where it is now, and only where it was made to draw.
+        drawing = trainer._replace(env_params=trainer.env_params.replace(drawn=True))
+        frames = thinned(play(drawing, state, key), env.draw)
+    else:
+        return getattr(env, "no_picture", f"{env.name} has no picture") if trainer.lives_on_host else ""
     data = _gif(frames)
     while len(data) > MAX_BYTES and len(frames) > 1:
         frames = frames[:: -(-len(data) // MAX_BYTES)]
         data = _gif(frames)
     with writing(path):
         path.write_bytes(data)
-    return episode_return
+    return ""
 
 
-def play(trainer: Any, state: Any, key: jax.Array) -> tuple[list[Any], float]:
-    """Environment states of one episode, from the first to the last, and its undiscounted return."""
+def play(trainer: Any, state: Any, key: jax.Array) -> Iterator[Any]:
+    """The environment's states of one episode, from the first to the last, one as soon as it is reached."""
 
     @jax.jit
     def begin(key):
@@ -56,15 +61,23 @@ def play(trainer: Any, state: Any, key: jax.Array) -> tuple[list[Any], float]:
     def step(playing):
         return _strong(evaluation.step(trainer, state, playing, deterministic=True))
 
-    def env_state(playing):
-        return jax.tree.map(lambda x: x[0], jax.device_get(playing.env_state))
-
     playing = begin(key)
-    states = [env_state(playing)]
-    while not playing.done.all():
+    while True:
+        yield jax.tree.map(lambda x: x[0], jax.device_get(playing.env_state))
+        if playing.done.all():
+            return
         playing = step(playing)
-        states.append(env_state(playing))
-    return states, float(playing.report["episode_return"][0])
+
+
+def thinned(states: Iterator[Any], draw: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
+    """Frames of at most MAX_FRAMES states, evenly spaced, of an episode whose length is not known beforehand."""
+    frames, stride = [], 1
+    for count, state in enumerate(states):
+        if count % stride == 0:
+            frames.append(draw(state))
+        if len(frames) > MAX_FRAMES:
+            frames, stride = frames[::2], 2 * stride
+    return frames
 
 
 def _strong(tree: Any) -> Any:

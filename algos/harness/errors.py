@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 
 class BadInput(Exception):
@@ -42,8 +42,8 @@ def exit_codes() -> Iterator[None]:
 class _Lossy:
     """A text stream that drops what cannot be written."""
 
-    def __init__(self, stream: TextIO | None):
-        self._stream = stream._stream if isinstance(stream, _Lossy) else stream
+    def __init__(self, stream: Any):  # a TextIO, or None where Python found no stderr
+        self._stream: Any = stream._stream if isinstance(stream, _Lossy) else stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -76,7 +76,7 @@ def traced_fields(Config: type) -> tuple[str, ...]:
 
 
 @functools.cache
-def _declared(Config: type) -> dict[str, tuple]:
+def _declared(Config: Any) -> dict[str, tuple]:
     """The metadata of every annotated field, in the Config's order."""
     hints = get_type_hints(Config, include_extras=True)
     return {name: hint.__metadata__ for name, hint in hints.items() if hasattr(hint, "__metadata__")}

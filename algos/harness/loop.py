@@ -372,7 +372,11 @@ def _train(
         if processes.is_first():
             first = jax.device_put(first, mesh.devices.flat[0])
             gif = path / run_dir.EPISODE
-            record = functools.partial(episode.record, trainer, first, jax.random.fold_in(key, EPISODE), gif)
+
+            def record() -> None:
+                if reason := episode.record(trainer, first, jax.random.fold_in(key, EPISODE), gif):
+                    say(reason)
+
             pictures.by_product(gif, record, say)
         if report.diverged:
             named = ", ".join(f"seed {seed} at update {at}" for seed, at in report.diverged.items())

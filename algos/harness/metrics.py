@@ -25,7 +25,8 @@ LAST = ("time_elapsed_s", "time_env_steps_per_s")
 
 def columns(metrics: Iterable[str], evaluation: Iterable[str]) -> list[str]:
     """The header: what identifies the row, the episodes, the losses by name, the evaluation, the clock."""
-    episodes, others = [], []
+    episodes: list[str] = []
+    others: list[str] = []
     for name in sorted(metrics):
         (episodes if name.startswith(EPISODE) else others).append(name)
     evaluated = sorted(evaluation_column(name) for name in evaluation)
@@ -97,7 +98,7 @@ class MetricsFile:
             if there != lines[0]:
                 raise BadInput(f"{path}: line 1: must be the columns of this trainer, {lines[0]}")
             for number, line in enumerate(earlier, start=2):
-                if _row(path, self._header, number, line)["update"] <= keep_until:
+                if (_row(path, self._header, number, line)["update"] or 0) <= keep_until:
                     lines.append(line)
         temporary = path.with_name(f".{path.name}.tmp")
         with writing(path):
@@ -132,12 +133,13 @@ def _lines(path: Path) -> list[str]:
         *lines, _ = path.read_bytes().split(b"\n")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    texts = []
     for number, line in enumerate(lines, start=1):
         try:
-            lines[number - 1] = line.decode("utf-8").removesuffix("\r")  # of an editor elsewhere
+            texts.append(line.decode("utf-8").removesuffix("\r"))  # of an editor elsewhere
         except UnicodeDecodeError as error:
             raise BadInput(f"{path}: line {number}: must be UTF-8") from error
-    return lines or [""]
+    return texts or [""]
 
 
 def _row(path: Path, header: Sequence[str], number: int, line: str) -> Row:

@@ -18,7 +18,8 @@ def own_settings(**settings: Any) -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"text.parse_math": False, **settings})
+        for name, value in {"text.parse_math": False, **settings}.items():
+            matplotlib.rcParams[name] = value
         yield
 
 

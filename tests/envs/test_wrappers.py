@@ -75,3 +75,29 @@ def test_what_the_wrapped_environment_offers_is_still_there():
     assert wrapped.task == "inverted_pendulum" and wrapped.render == env.render
     with pytest.raises(AttributeError):
         _ = wrapped.nothing_of_the_kind
+
+
+def test_a_discrete_observation_is_one_hot():
+    env, params = envs.make("gymnax/FrozenLake-misc")
+    wrapped = envs.one_hot(env, params)
+    space, count = wrapped.observation_space(params), env.observation_space(params).n
+    assert space.shape == (count,) and space.contains(jnp.zeros(count))
+    key = jax.random.key(0)
+    (number, state), (obs, _) = env.reset_env(key, params), wrapped.reset_env(key, params)
+    np.testing.assert_array_equal(obs, np.eye(count)[int(number)])
+    for action in (0, 1, 2, 3):
+        number, obs = env.step_env(key, state, action, params)[0], wrapped.step_env(key, state, action, params)[0]
+        np.testing.assert_array_equal(obs, np.eye(count)[int(number)])
+
+
+def test_categories_are_one_hot_kind_by_kind_and_amounts_stay():
+    env, params = envs.make("MiniGrid-MemoryS7-v0", agent_view_size=3)
+    wrapped = envs.one_hot(env, params)
+    symbols, _ = env.reset_env(jax.random.key(0), params)
+    obs, _ = wrapped.reset_env(jax.random.key(0), params)
+    kinds = env.observation_categories
+    assert obs.shape == wrapped.observation_space(params).shape == (3, 3, sum(kinds))
+    expected = np.concatenate([np.eye(n)[np.asarray(symbols)[..., i]] for i, n in enumerate(kinds)], axis=-1)
+    np.testing.assert_array_equal(obs, expected)
+    plain, params = envs.make("gymnax/CartPole-v1")
+    assert envs.one_hot(plain, params) is plain

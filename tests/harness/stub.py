@@ -15,7 +15,7 @@ import sys
 import time
 import types
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from flax import struct
 
 from algos import harness
 from algos.harness import loop
+from algos.harness.fields import TRACED
 
 ENVS = {
     "stub/a": {"backend": "spring", "episode_length": 12, "noise": 0.1},
@@ -73,7 +74,7 @@ class Config:
     """Environment."""
     core: dict[str, Any] = field(default_factory=lambda: {"name": "arelit", **CORES["arelit"], "d_model": 6})
     """Core."""
-    learning_rate: float = 0.01
+    learning_rate: Annotated[float, TRACED] = 0.01
     """Step size."""
     target_kl: float | None = None
     """Early stop."""

@@ -196,7 +196,9 @@ def test_resuming_a_finished_run_changes_nothing_but_the_pictures(tmp_path, main
 # Signals
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)]
+)
 def test_a_signal_saves_and_the_resumed_run_is_the_same(tmp_path, main, uninterrupted, number, code):
     path = tmp_path / "run"
     process = start("--num-seeds", 2, "--run-dir", path, STUB_SLEEP=0.05)

@@ -1,4 +1,3 @@
-import importlib.machinery
 import json
 import sys
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import algos
 import envs
 from algos.harness import LoadedRun
 from scripts import evaluate
@@ -21,8 +21,7 @@ def stub_trainer(monkeypatch):
     """The stub as a trainer in algos/, with its own environments and cores."""
     for name, module in stub.MODULES.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(stub, "__spec__", importlib.machinery.ModuleSpec("algos.stub", None))
-    monkeypatch.setitem(sys.modules, "algos.stub", stub)
+    monkeypatch.setattr(algos, "TRAINERS", {"stub": stub})
 
 
 @pytest.fixture(scope="module")
@@ -135,26 +134,25 @@ def hosted(monkeypatch):
         def make_train(config):
             env, params = envs.make(config.env["id"], max_steps_in_episode=LIMIT, workers=1)
 
-            def play(state, key, deterministic):
+            def play(state, key, deterministic, count):
                 def step(env_state, key):
                     _, env_state, reward, _, _ = jax.vmap(env.step_env, (0, 0, 0, None))(
-                        jax.random.split(key, config.eval_episodes), env_state, actions, params
+                        jax.random.split(key, count), env_state, actions, params
                     )
                     return env_state, reward
 
-                sizes.append(config.eval_episodes)
-                actions = jnp.ones(config.eval_episodes, int)
-                keys = jax.random.split(key, config.eval_episodes)
+                sizes.append(count)
+                actions = jnp.ones(count, int)
+                keys = jax.random.split(key, count)
                 _, env_state = jax.vmap(env.reset_env, (0, None))(keys, params)
                 rewards = jax.lax.scan(step, env_state, jax.random.split(key, LIMIT))[1]
                 return {"episode_return": rewards.sum(0)}
 
-            return SimpleNamespace(env=env, evaluate=play)
+            return SimpleNamespace(env=env, lives_on_host=True, evaluate=play)
 
         config = HostedConfig({"id": f"host/{factory}"})
         loaded = LoadedRun("hosted", config, make_train(config), jnp.zeros(2), 5)
         monkeypatch.setattr(evaluate, "load_run", lambda *args: loaded)
-        monkeypatch.setitem(sys.modules, "algos.hosted", SimpleNamespace(make_train=make_train))
         return sizes
 
     return make

@@ -124,6 +124,11 @@ def test_the_statistics_of_observations_and_the_bounds_of_actions_are_inside():
     assert np.abs(got[1]).max() == 1 and np.abs(got[1]).min() < 1  # some are clipped
 
 
+def test_bounds_that_are_none_are_null_in_json():
+    assert export.bounds(np.array([-np.inf, 0.5]), (2,)) == [None, 0.5]
+    assert export.bounds(1.0, (2, 1)) == [[1.0], [1.0]]
+
+
 def test_observations_of_bytes_stay_bytes():
     with environment_is(ImageToy((36, 36, 1))):
         config = small_config(ppo_arelit, conv_channels=(4, 4, 4), normalize_observations=False)

@@ -88,6 +88,15 @@ def test_runs_of_a_group_are_pooled_over_their_seeds(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_runs_annealed_over_other_lengths_are_other_settings(tmp_path, capsys):
+    paths = [curves(tmp_path / str(n), [n], anneal_learning_rate=True, total_timesteps=n) for n in (10, 20)]
+    plot.lines_of("arelit", [plot.load(path, "eval_return") for path in paths])
+    assert "pools 2 settings" in (out := capsys.readouterr().out) and "total_timesteps" in out
+    paths = [curves(tmp_path / f"c{n}", [n], anneal_learning_rate=False, total_timesteps=n) for n in (10, 20)]
+    plot.lines_of("arelit", [plot.load(path, "eval_return") for path in paths])
+    assert capsys.readouterr().out == ""
+
+
 def test_a_group_over_environments_keeps_them_as_strata_and_says_so(tmp_path, capsys):
     easy = curves(tmp_path / "a", [0, 1], env={"id": "maze", "corridor_len": 5}, learning_rate=0.1)
     hard = curves(tmp_path / "b", [0, 1], env={"id": "maze", "corridor_len": 9}, learning_rate=0.1)

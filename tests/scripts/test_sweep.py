@@ -1,5 +1,4 @@
 import dataclasses
-import importlib.machinery
 import os
 import shlex
 import signal
@@ -13,13 +12,15 @@ import pandas
 import pytest
 import yaml
 
+import algos
 from algos import a2c_arelit
-from algos.harness import BadInput, cli, devices, loop, memory, metrics
+from algos.harness import BadInput, cli, devices, footprint, loop, metrics
+from algos.harness.fields import traced_fields
 from algos.harness.statistics import confidence_interval
 from algos.presets import PRESETS
 from scripts import sweep
 from tests.algos.toy import Toy, environment_is
-from tests.algos.trainers import CASES, cases, small_config
+from tests.algos.trainers import cases, small_config
 from tests.harness import stub
 
 # ------------------------------------------------------------------------------------------------------------
@@ -29,7 +30,7 @@ from tests.harness import stub
 @cases("ppo_continuous", "ppo_discrete", "a2c_discrete", slow=["ppo_discrete"])
 def test_a_vmapped_setting_equals_the_setting_alone(case):
     """All traced fields at once, two settings of two seeds each; the second is looked at, all of it is its own."""
-    names = [name for name in sweep.TRACED if name in case.field_names]
+    names = traced_fields(case.module.Config)
     factors = {"gamma": 0.9, "gae_lambda": 0.8}
     config = small_config(case.module, total_timesteps=128, ent_coef=0.01)
     first = {name: getattr(config, name) for name in names}
@@ -60,9 +61,12 @@ def test_a_vmapped_setting_equals_the_setting_alone(case):
     assert max(differences) > 1e-4, "settings must differ"
 
 
-def test_every_traced_field_is_a_float_of_some_trainer():
-    for name in sweep.TRACED:
-        assert any(type(getattr(case.module.Config(), name, None)) is float for case in CASES.values()), name
+@pytest.mark.parametrize("algo", algos.TRAINERS)
+def test_every_traced_field_is_a_number_that_is_no_count(algo):
+    config = algos.TRAINERS[algo].Config()
+    assert {"learning_rate", "gamma", "ent_coef"} <= set(traced_fields(type(config)))
+    for name in traced_fields(type(config)):
+        assert type(getattr(config, name)) in (float, type(None)), name
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -83,7 +87,7 @@ def test_a_grid_has_all_combinations_and_a_program_a_shape():
         tuple(setting.values()) for setting in search.settings
     ]
     assert search.configs[0].core["n_layers"] == a2c_arelit.Config().core["n_layers"]
-    programs = sweep.groups(search.settings)
+    programs = sweep.groups(search.settings, search.traced)
     assert [[search.settings[i]["core.d_model"] for i in each] for each in programs] == [[16] * 4, [32] * 4]
 
 
@@ -181,12 +185,10 @@ def main(monkeypatch, capsys):
     """Runs a sweep of the stub in this process: main(*flags) -> (exit code, stdout, stderr)."""
     for name, module in stub.MODULES.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(stub, "__spec__", importlib.machinery.ModuleSpec("algos.stub", None))
-    monkeypatch.setitem(sys.modules, "algos.stub", stub)
+    monkeypatch.setattr(algos, "TRAINERS", {"stub": stub})
+    monkeypatch.setitem(PRESETS, "stub", stub.PRESETS)
     monkeypatch.setattr(loop.curve, "draw", lambda *args: None)
     monkeypatch.setattr(loop.episode, "record", lambda *args: None)
-    monkeypatch.setattr(sweep, "ALGOS", ("stub",))
-    monkeypatch.setattr(sweep, "TRACED", ("learning_rate",))
 
     def run(*flags):
         monkeypatch.setattr(sys, "argv", ["scripts/sweep.py", "stub", *map(str, flags)])
@@ -227,6 +229,9 @@ def test_the_best_command_is_that_setting_alone(main, tmp_path, monkeypatch):
 
     command = shlex.split((tmp_path / "sweep" / "best_command.txt").read_text())
     assert f"best: {shlex.join(command)}" in out and command[:2] == ["python", "algos/stub.py"]
+    assert "The score of the best of 4 is that of a selected maximum" in out
+    assert command.count("--seed") == 1 and command[command.index("--seed") + 1] == "5"  # 3 and 4 had a part in it
+    command[command.index("--seed") + 1] = "3"
     monkeypatch.setattr(sys, "argv", [*command[1:], "--run-dir", str(tmp_path / "alone")])
     stub.main()
     best = table.iloc[0]
@@ -320,7 +325,7 @@ def test_a_failure_leaves_what_was_written(main, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("free, bound", [(100, "at least "), (2000, "")])
 def test_settings_that_do_not_fit_are_refused_at_once(main, tmp_path, monkeypatch, free, bound):
-    monkeypatch.setattr(memory, "bytes_available", lambda mesh: free)
+    monkeypatch.setattr(footprint, "bytes_available", lambda mesh: free)
     code, _, err = main("--grid", "learning-rate=1,2,3,4,5,6", "--num-seeds", 2, "--output", tmp_path / "sweep")
     assert code == 2 and f"error: num_seeds=2: an update needs {bound}" in err, err
     assert err.endswith("lower it, or num_envs=3 or num_steps=4 or the 6 settings side by side\n")
