@@ -40,16 +40,16 @@ from gymnax.environments import spaces
 
 import envs
 import networks
-from algos import a2c_arelit, harness, ppo_arelit, ppo_arelit_continuous
-from algos.harness import LoadedRun, devices, loop, memory, restore
+from algos import TRAINERS, a2c_arelit, harness, ppo_arelit
+from algos.harness import LoadedRun, devices, footprint, loop, restore
+from algos.presets import PRESETS
 from envs import memory_maze
-from envs.host import Pool
-from networks import arelit
+from envs.host import Workers
+from networks import arelit, plain_forms
 from networks.precision import matmul, product_precision
-from scripts import export, plain_forms
+from scripts import export
 
 Results = dict[str, Any]
-ALGOS = {"a2c_arelit": a2c_arelit, "ppo_arelit": ppo_arelit, "ppo_arelit_continuous": ppo_arelit_continuous}
 
 
 def median_seconds(fn: Callable, *args: Any, repeats: int = 7) -> float:
@@ -122,10 +122,11 @@ def random_rollout(vec_env: envs.VectorEnv, params: Any, num_steps: int) -> Call
         return jax.random.uniform(key, (vec_env.num_envs, *space.shape), minval=space.low, maxval=space.high)
 
     def rollout(state, key):
-        def step(carry, key):
+        def step(seen, key):
+            _, state = seen  # the observation is carried so that it is made
             action_key, env_key = jax.random.split(key)
-            obs, state, *_ = vec_env.step(env_key, carry[1], draw(action_key), params)
-            return (obs, state), None  # the observation is carried so that it is made
+            obs, state, *_ = vec_env.step(env_key, state, draw(action_key), params)
+            return (obs, state), None
 
         state = vec_env.refresh(key, state, params)
         obs = jax.tree.map(lambda x: x[: vec_env.num_envs], state.pool[0])
@@ -140,20 +141,20 @@ def build(algo: str, preset: str) -> tuple[Any, Any]:
     Raises:
         BadInput: unknown, or it cannot run here.
     """
-    if algo not in ALGOS:
-        raise harness.BadInput(f"algo={algo!r}: allowed: {', '.join(ALGOS)}")
-    if preset not in ALGOS[algo].PRESETS:
-        raise harness.BadInput(f"preset={preset!r}: allowed with algo={algo}: {', '.join(ALGOS[algo].PRESETS)}")
-    config = ALGOS[algo].Config(**ALGOS[algo].PRESETS[preset])
+    if algo not in TRAINERS:
+        raise harness.BadInput(f"algo={algo!r}: allowed: {', '.join(TRAINERS)}")
+    if preset not in PRESETS[algo]:
+        raise harness.BadInput(f"preset={preset!r}: allowed with algo={algo}: {', '.join(PRESETS[algo])}")
+    config = TRAINERS[algo].Config(**PRESETS[algo][preset])
     try:
-        return config, ALGOS[algo].make_train(config)
+        return config, TRAINERS[algo].make_train(config)
     except ValueError as error:
         raise harness.BadInput(str(error)) from error
 
 
 def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
     """Compile times, and the rates of environment, acting, learning and the whole update."""
-    module, (config, built) = ALGOS[algo], build(algo, preset)
+    module, (config, built) = TRAINERS[algo], build(algo, preset)
     key = jax.random.key(0)
     init, init_seconds = compile_timed(built.init, key, **loop.start_options())
     state = init(key)
@@ -170,25 +171,13 @@ def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
     # Acting: the policy alone, its memory carried along.
     def act_rollout(state, key):
         def step(carry, key):
-            carry, action, _ = built.act(state, carry, state.obs, state.reset & False, key)
+            carry, action, _ = built.act(state, carry, state.stream.obs, state.stream.reset & False, key)
             return carry, action.sum()
 
-        return jax.lax.scan(step, state.carry, jax.random.split(key, config.num_steps))[1]
+        return jax.lax.scan(step, state.stream.carry, jax.random.split(key, config.num_steps))[1]
 
-    # Learning: one gradient of the loss on a minibatch, times the gradient steps of an update.
-    _, batch, *carries, _ = jax.jit(built.collect)(state, key)
-    batch = batch._replace(raw_obs=None, info=None)
-    minibatch = (batch, batch.value, batch.value)
-    if algo == "a2c_arelit":
-        gradient_steps, length, sequences, carry = 1, config.num_steps, config.num_envs, state.carry
-    else:
-        gradient_steps = config.update_epochs * config.num_minibatches
-        length = config.sequence_length
-        sequences = steps // length // config.num_minibatches
-        minibatch = jax.tree.map(lambda x: jnp.resize(x, (length, sequences, *x.shape[2:])), minibatch)
-        carry = jax.tree.map(lambda x: jnp.resize(x, (sequences, *x.shape[2:])), carries[0])
-    gradient = jax.jit(jax.grad(built.loss, has_aux=True))
-    tokens = length * sequences
+    _, rollout = jax.jit(built.collect)(state, key)
+    tokens = built.gradient.length * built.gradient.sequences
     same = {name: config.core[name] for name in networks.hyperparameters("feedforward") if name in config.core}
     memoryless = module.make_train(dataclasses.replace(config, core={"name": "feedforward", **same}))
     memoryless_state = jax.jit(memoryless.init)(key)
@@ -197,17 +186,17 @@ def trainer(algo: str, preset: str, gemm_gflops: float) -> Results:
         "update": median_seconds(update, state),
         "environment": median_seconds(jax.jit(env_rollout), env_state, key),
         "acting": median_seconds(jax.jit(act_rollout), state, key),
-        "learning": gradient_steps * median_seconds(gradient, state.params, carry, *minibatch),
-        "learning, matrix products alone": gradient_steps * matrix_products(state.params, tokens),
+        "learning": median_seconds(jax.jit(built.learn), state, rollout, key),
+        "learning, matrix products alone": built.gradient.steps * matrix_products(state.params, tokens),
         "update with core feedforward": median_seconds(jax.jit(memoryless.update), memoryless_state),
     }
     if config.core["name"] == "arelit":
         hyper = networks.hyperparameters("arelit") | config.core
-        layer = recurrence_seconds(sequences, length, hyper, plain=False)["ours"]
-        seconds["learning, recurrence alone"] = gradient_steps * hyper["n_layers"] * layer
+        layer = recurrence_seconds(built.gradient.sequences, built.gradient.length, hyper, plain=False)["ours"]
+        seconds["learning, recurrence alone"] = built.gradient.steps * hyper["n_layers"] * layer
     forward = matrix_flops(state.params, steps)
     acting_gflops = forward / seconds["acting"] / 1e9
-    learning_gflops = 3 * gradient_steps * matrix_flops(state.params, tokens) / seconds["learning"] / 1e9
+    learning_gflops = 3 * built.gradient.steps * matrix_flops(state.params, tokens) / seconds["learning"] / 1e9
     return {
         "algo": algo,
         "preset": preset,
@@ -250,6 +239,7 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("MysteryPath-Easy-v0", {}, 256, 128),
     ("Endless-MysteryPath-v0", {}, 256, 128),
     *(("MiniGrid-MemoryS11-v0", {"observation": kind}, 1024, 512) for kind in ("symbolic", "frame")),
+    *((name, {}, 1024, 500) for name in ("rocksample", "battleship", "popgym/NoisyPositionOnlyCartPoleEasy")),
 )
 MAX_POOL = 4096  # start states drawn before every rollout
 
@@ -290,7 +280,7 @@ def bridge() -> Results:
     """
     env, params = made(BRIDGE_ENV)
     vec_env = envs.vectorize(env, BRIDGE_ENVS, 1)
-    group = env.pool.open(BRIDGE_ENVS, restarts=True)
+    group = env.workers.open(BRIDGE_ENVS, restarts=True)
     group.reset(np.arange(BRIDGE_ENVS))
     actions = np.random.default_rng(0).integers(6, size=(BRIDGE_STEPS, BRIDGE_ENVS), dtype=np.int32)
 
@@ -300,8 +290,9 @@ def bridge() -> Results:
 
     @jax.jit
     def program(state, key):
-        def step(carry, inputs):
-            obs, state, *_ = vec_env.step(inputs[0], carry[1], inputs[1], params)
+        def step(seen, inputs):
+            (_, state), (key, action) = seen, inputs
+            obs, state, *_ = vec_env.step(key, state, action, params)
             return (obs, state), None
 
         obs = jnp.zeros((BRIDGE_ENVS, *env.spec.obs_shape), env.spec.obs_dtype)
@@ -314,12 +305,12 @@ def bridge() -> Results:
     for _ in range(4):
         looped.append(median_seconds(python_loop, repeats=1))
         compiled.append(median_seconds(program, state, key, repeats=1))
-    env.pool.close()
+    env.workers.close()
     loop_s, program_s = statistics.median(looped), statistics.median(compiled)
     rates = {name: one_environment_alone(name) for name in ("OriginalMemoryMaze", "FastMemoryMaze")}
     return {
         "environment": BRIDGE_ENV,
-        "workers": len(env.pool.pids),
+        "workers": len(env.workers.pids),
         "env_steps_per_second": {
             f"{BRIDGE_ENVS} environments, Python loop": BRIDGE_ENVS * BRIDGE_STEPS / loop_s,
             f"{BRIDGE_ENVS} environments, compiled program": BRIDGE_ENVS * BRIDGE_STEPS / program_s,
@@ -333,17 +324,17 @@ def bridge() -> Results:
 
 def one_environment_alone(name: str) -> float:
     """Steps a second of a Memory Maze in one worker process, without its reset."""
-    factory, environment = memory_maze.factory(name)
-    pool = Pool(factory, {"size": "9x9"}, 1, 120.0, environment)
-    pool.limit(10**6)
-    group = pool.open(1, restarts=True)
+    factory, variables = memory_maze.factory(name)
+    workers = Workers(factory, {"size": "9x9"}, 1, 120.0, variables)
+    workers.limit(10**6)
+    group = workers.open(1, restarts=True)
     group.reset(np.array([1]))
     actions = np.random.default_rng(0).integers(6, size=(ORIGINAL_STEPS, 1), dtype=np.int32)
     begin = time.perf_counter()
     for action in actions:
         group.step(action)
     seconds = time.perf_counter() - begin
-    pool.close()
+    workers.close()
     return ORIGINAL_STEPS / seconds
 
 
@@ -607,7 +598,7 @@ def one_seed_count(config: Any, built: Any, count: int) -> Results:
     )
     update = program.lower(abstract).compile()
     result: Results = {"devices": mesh.size, "compile_seconds": time.perf_counter() - begin}
-    needed, available = memory.bytes_needed(update), memory.bytes_available(mesh)
+    needed, available = footprint.bytes_needed(update), footprint.bytes_available(mesh)
     result["update_memory_mb"] = needed / 2**20
     if available is not None and needed > available:
         return result | {"does not fit": True}
@@ -658,7 +649,7 @@ def main() -> None:
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; trainer if none is given"
     )
-    parser.add_argument("--algo", help=f"of the parts trainer and scaling: one of {', '.join(ALGOS)}")
+    parser.add_argument("--algo", help=f"of the parts trainer and scaling: one of {', '.join(TRAINERS)}")
     parser.add_argument("--preset", default="default", help="of the same parts: one of its --algo")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 4, 16, 64], help="of the part scaling; 1 4 16 64 if left out"
@@ -675,8 +666,8 @@ def main() -> None:
         if "scaling" in parts and arguments.algo is None and arguments.preset != "default":
             raise harness.BadInput(f"preset={arguments.preset!r}: the part scaling takes it with --algo only")
         algo = "ppo_arelit_continuous" if arguments.algo is None else arguments.algo
-        env = build(algo, arguments.preset)[1].env
-        if "scaling" in parts and envs.lives_on_host(env):
+        _, built = build(algo, arguments.preset)
+        if "scaling" in parts and built.lives_on_host:
             raise harness.BadInput(f"preset={arguments.preset!r}: the part scaling takes environments in JAX only")
         if "bridge" in parts:
             made(BRIDGE_ENV)
@@ -691,7 +682,7 @@ def main() -> None:
         unit = 1 if sys.platform == "darwin" else 2**10
         results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
         if arguments.json:
-            print(json.dumps(results, indent=2, default=float))
+            print(json.dumps(results, indent=2, default=float, allow_nan=False))
         else:
             show(results)
 
