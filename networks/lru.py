@@ -336,6 +336,8 @@ def _mixer_or_layer(kind, norm, n, system, settings, arrays, params):
     """(module, params): the recurrence alone, or in its layer."""
     if settings["what"] == "mixer":
         return DiagonalSSM(n, system), params
+    if (epsilon := settings.get("ln_eps", EPSILON)) != EPSILON:
+        raise ValueError(f"{kind}: settings.ln_eps={epsilon}: must be {EPSILON}")
     activation = settings.get("activation", "full_glu")
     if activation not in get_args(Activation):
         raise ValueError(f"{kind}: settings.activation={activation!r}: must be full_glu or half_glu1")

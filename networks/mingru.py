@@ -92,11 +92,12 @@ def from_reference(settings: dict, arrays: dict) -> tuple[nn.Module, dict, int]:
         raise ValueError(f"mingru: settings.what={what!r}: must be layer or block")
     prefix = "params/mingru." if what == "block" else "params/"
     d_inner = int(d * settings["expansion"])
-    to_out = arrays[f"{prefix}to_out.weight"] if d_inner != d else np.eye(d)  # the official code has none then
+    to_out = f"{prefix}to_out.weight"
+    bare = d_inner == d and to_out not in arrays  # the official code has no projection then
     params = {
         "candidate_gate": {"kernel": arrays[f"{prefix}to_hidden_and_gate.weight"].T},
         "bias_z": np.zeros(d_inner),
-        "project": {"kernel": to_out.T},
+        "project": {"kernel": np.eye(d) if bare else arrays[to_out].T},
     }
     if what == "layer":
         return Mixer(d, d_inner), params, d

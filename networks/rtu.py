@@ -25,6 +25,7 @@ from networks.lru import phase_init, ring_init
 
 Update = Literal["linear", "nonlinear"]
 Activation = Literal["tanh", "relu"]
+EPSILON = 1e-8
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu}
 
 
@@ -47,7 +48,7 @@ class Units(nn.Module):
         nu_log = self.param("nu_log", ring_init(0.0, 1.0), (self.n,))
         theta_log = self.param("theta_log", phase_init(6.28), (self.n,))
         decay = polar(jnp.exp(-jnp.exp(nu_log)), jnp.exp(theta_log))
-        w = jnp.sqrt(-jnp.expm1(-2 * jnp.exp(nu_log))) + 1e-8  # 1 - r^2 would cancel near r = 1
+        w = jnp.sqrt(-jnp.expm1(-2 * jnp.exp(nu_log))) + EPSILON  # 1 - r^2 would cancel near r = 1
         projected = Dense(2 * self.n, use_bias=False, kernel_init=lecun_columns(2), name="input")(x)
         updates = Pair(*(w * part for part in jnp.split(projected, 2, axis=-1)))
         keep = keep[..., None]
@@ -124,6 +125,8 @@ def from_reference(settings: dict, arrays: dict) -> tuple[nn.Module, dict, int]:
     activation = settings["activation"]
     if activation not in get_args(Activation):
         raise ValueError(f"rtu: settings.activation={activation!r}: must be tanh or relu")
+    if (epsilon := settings.get("norm_eps", EPSILON)) != EPSILON:
+        raise ValueError(f"rtu: settings.norm_eps={epsilon}: must be {EPSILON}")
     kind = "RealTimeLinearRTUs" if settings["linear"] else "RealTimeNonLinearRTUs"
     prefix = f"params/{kind}_0.Fwd{kind}_0."
     params = {

@@ -72,6 +72,8 @@ WRONG_SETTINGS = [
     ("s5_a", "discretization", "foh", "must be zoh or bilinear"),
     ("s5_c_layer", "activation", "relu", "must be full_glu or half_glu1"),
     ("rtu_a_linear_relu", "activation", "gelu", "must be tanh or relu"),
+    ("lru_c_layer", "ln_eps", 1e-5, "must be 1e-06"),
+    ("rtu_a_linear_relu", "norm_eps", 1e-6, "must be 1e-08"),
     ("ffm_a", "context_size", 3, "must be even"),
     ("ffm_a", "ln_eps", 1e-6, "must be 1e-5"),
     ("mamba2_b", "n_groups", 4, "must divide num_heads=6"),
