@@ -220,7 +220,7 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
 
     is_whole = jax.ShapeDtypeStruct((config.num_seeds,), bool, sharding=sharding)
     update, (_, _, update_metrics) = compile_one(
-        guarded(trainer.update), abstract, is_whole, out=(state_sharding, sharding, sharding), donate=(0, 1)
+        guarded(trainer.update), abstract, is_whole, out=(state_sharding, sharding, sharding), donate=(0,)
     )
     footprint.check(update, config, mesh)
     init, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())

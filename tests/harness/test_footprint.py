@@ -76,5 +76,6 @@ def test_the_programs_of_a_run_take_over_the_state_and_give_numbers_only(stub_mo
         (jax.eval_shape(jax.vmap(trainer.init), keys), keys),
     )
     stats = loop.compile_programs(trainer, config, abstract, abstract_keys, mesh).update.memory_analysis()
-    assert stats.alias_size_in_bytes == stats.argument_size_in_bytes
+    flags = 2  # bytes: whether each seed is whole, which is read while the next update runs
+    assert stats.alias_size_in_bytes == stats.argument_size_in_bytes - flags
     assert stats.output_size_in_bytes - stats.alias_size_in_bytes < 200
