@@ -9,8 +9,9 @@
 - `TMaze-Pobax` (Tao et al., 2025), pobax.py: no step costs anything, and the cue is a bit or its absence.
 
 All report `episode_success`: 1 where a step ends the episode in the cue's arm (of the last corridor, in
-`TMaze-Endless`, which reports the share of corridors done as well), so an episode that runs into the time limit is a
-failure. The last five have `reset_to(layout, params)`, which draws nothing; their modules say what a layout is.
+`TMaze-Endless`, which reports the share of corridors done as well), so an episode that runs into the time limit
+is a failure. The last five have `reset_to(layout, params)`, which draws nothing; their modules say what a layout
+is.
 """
 
 from typing import Any
