@@ -16,6 +16,18 @@ import networks
         ("lstm", {"n_layers": True}, r"core.n_layers=True: must be of type int"),
         ("gtrxl", {"memory_len": 1.5}, r"core.memory_len=1.5: must be of type int"),
         ("gtrxl", {"normalize_query": 1}, r"core.normalize_query=1: must be of type bool"),
+        ("mamba2", {"n_groups": 3}, r"core.n_groups=3: must divide n_heads=4"),
+        ("mamba2", {"dt_floor": -0.1}, r"core.dt_floor=-0.1: must be at least 0 and finite"),
+        ("mamba2", {"dt_floor": float("nan")}, r"core.dt_floor=nan: must be at least 0 and finite"),
+        (
+            "mamba2",
+            {"dt_floor": 0.1, "dt_ceiling": 0.1},
+            r"core.dt_ceiling=0.1: must be greater than dt_floor=0.1",
+        ),
+        ("mamba2", {"dt_ceiling": float("nan")}, r"core.dt_ceiling=nan: must be greater than dt_floor=0.0"),
+        ("gated_deltanet", {"d_key": 0}, r"core.d_key=0: must be from 1 to"),
+        ("gated_deltanet", {"allow_neg_eigval": 1}, r"core.allow_neg_eigval=1: must be of type bool"),
+        ("mlstm", {"qkv_block": 5}, r"core.qkv_block=5: must divide n_heads d_head=256"),
     ],
 )
 def test_bad_settings_are_named(name, settings, message):
@@ -29,6 +41,11 @@ def test_hyperparameters_are_the_contracts():
     assert fields["relit"] == "n_layers d_model d_head d_ffc n_heads nu kernel update_rule".split()
     assert fields["arelit"] == "n_layers d_model d_head d_ffc n_heads eta r".split()
     assert fields["gtrxl"] == "n_layers d_model d_head n_heads memory_len mlp_num normalize_query".split()
+    assert fields["mamba2"] == (
+        "n_layers d_model n_heads d_head d_state n_groups d_conv dt_floor dt_ceiling".split()
+    )
+    assert fields["gated_deltanet"] == "n_layers d_model n_heads d_key d_value d_conv allow_neg_eigval".split()
+    assert fields["mlstm"] == "n_layers d_model n_heads d_head d_conv qkv_block".split()
     assert fields["lstm"] == fields["gru"] == fields["feedforward"] == ["n_layers", "d_model"]
 
 
