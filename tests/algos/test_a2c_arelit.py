@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import networks
 from algos import a2c_arelit
 from algos.presets import PRESETS
 from tests.algos.toy import Toy, environment_is
 from tests.algos.trainers import CASES, cases, on_toy, set_last_layers, small_config
+from tests.marks import around_every_core
 
 both = cases("a2c_discrete", "a2c_continuous")
 LOGITS = np.array([0.0, 1.0, -1.0])
@@ -29,7 +29,7 @@ def gradient_of(built, state, batch, advantage, target):
     return gradient(state.params, built.trainer.initial_carry(4), batch, advantage, target)
 
 
-@pytest.mark.parametrize("core", networks.CORES)
+@around_every_core("core")
 def test_learning_sees_the_values_of_acting(core):
     # Episodes of 5 steps put resets inside the rollout; from the second rollout on the memory is not empty.
     built = on_toy(CASES["a2c_discrete"], max_steps=5, termination=0.1, core=core)

@@ -16,7 +16,7 @@ import algos
 import networks
 from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
 from tests.algos.toy import Toy, environment_is
-from tests.marks import slow_if
+from tests.marks import slow_if, stands_for_others
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def cases_and_cores(*names: str):
 
     How a trainer hands a core its memory and resets does not depend on which core it is.
     """
-    triples = [(names[0], core, False) for core in networks.CORES]
+    triples = [(names[0], core, not stands_for_others(core)) for core in networks.CORES]
     triples += [(name, core, core != "arelit") for name in names[1:] for core in ("arelit", "gtrxl", "gru")]
     values = [pytest.param(CASES[n], core, id=f"{n}-{core}", marks=slow_if(slow)) for n, core, slow in triples]
     return pytest.mark.parametrize(("case", "core"), values)

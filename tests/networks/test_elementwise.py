@@ -108,6 +108,31 @@ def test_small_steps_do_not_cancel(discretization, x64):
     np.testing.assert_allclose(scale, exact, rtol=1e-12 if discretization == "zoh" else 1e-5)
 
 
+@pytest.mark.parametrize("prenorm", [True, False])
+@pytest.mark.parametrize("activation", ["full_glu", "half_glu1"])
+def test_a_layer_is_its_equations(activation, prenorm, x64):
+    n, d = 3, 4
+    system = functools.partial(lru.s5_system, n=n)
+    layer, ssm = lru.Layer(n, system, activation, prenorm), lru.DiagonalSSM(n, system)
+    params = started(layer, d, jnp.float64)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: jnp.asarray(p + 0.3 * rng.normal(size=p.shape)), params)
+    x, keep = jnp.asarray(rng.normal(size=(9, 2, d))), jnp.ones((9, 2))
+
+    def norm(x):
+        centred = x - x.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt(np.mean(centred**2, -1, keepdims=True) + 1e-6)
+        return scaled * params["norm"]["scale"] + params["norm"]["bias"]
+
+    start = ssm.initialize_carry((2,))
+    y = jax.nn.gelu(ssm.apply({"params": params["ssm"]}, start, norm(x) if prenorm else x, keep)[1])
+    glu = y @ params["glu"]["kernel"] + params["glu"]["bias"]
+    value, gate = (glu[..., :d], glu[..., d:]) if activation == "full_glu" else (y, glu)
+    expected = x + value * jax.nn.sigmoid(gate)
+    expected = expected if prenorm else norm(expected)
+    np.testing.assert_allclose(layer.apply({"params": params}, start, x, keep)[1], expected, rtol=1e-9, atol=1e-9)
+
+
 def test_no_parameter_makes_a_memory_grow():
     """Whatever an optimiser does to the parameters, without inputs a memory fades, and gradients are finite."""
     rng = np.random.default_rng(0)

@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-import pytest
 
 import networks
+from tests.marks import around_every_core
 from tests.networks.cases import assert_close, segment, small
 
 
@@ -22,7 +22,7 @@ class Tagger(nn.Module):
         return nn.Dense(1)(x)[..., 0]
 
 
-@pytest.mark.parametrize("name", networks.CORES)
+@around_every_core("name")
 def test_trains_inside_another_module(name):
     model = Tagger(small(name).clone(d_model=8))
     inputs, _ = segment(0, 12, (8,), jnp.float32)

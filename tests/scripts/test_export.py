@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import networks
 from algos import ppo_arelit, ppo_arelit_continuous
 from algos.harness import LoadedRun, load_run
 from scripts import export
 from tests.algos.toy import ImageToy, Toy, environment_is
 from tests.algos.trainers import small_config, small_core
+from tests.marks import around_every_core
 
 AGENT = Path(__file__).parents[2] / "scripts/notebooks/results/TMaze-v2-20/agent"
 STEPS = 6
@@ -101,7 +101,7 @@ def test_a_fresh_process_with_nothing_but_jax_acts_as_the_trainer_does(flag, tmp
     assert len(np.unique(actions)) > 1
 
 
-@pytest.mark.parametrize("core", networks.CORES)
+@around_every_core("core")
 def test_every_core_is_exported_for_any_batch_size(core):
     with environment_is(Toy(num_actions=3)):
         trainer = ppo_arelit.make_train(small_config(ppo_arelit, core=small_core(core)))
