@@ -76,6 +76,8 @@ class TMazeTraces(environment.Environment[TracesState, TracesParams]):
     def __init__(self, observation: str = "symbolic", no_ops: bool = False):
         super().__init__()
         self.observation, self.no_ops = observation, no_ops
+        # Tiles and colours are names: how many values there are of each.
+        self.observation_categories = (3, 8) if observation == "symbolic" else None
 
     @property
     def name(self) -> str:

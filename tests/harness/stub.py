@@ -111,6 +111,7 @@ class Stream:
 @struct.dataclass
 class RunnerState:
     params: Params
+    obs_statistics: jax.Array  # [1], mean of the observations seen last
     seed_key: jax.Array  # raw key data of the seed, so that update can tell the seeds apart
     stream: Stream
     key: jax.Array
@@ -168,6 +169,7 @@ def make_train(config: Config) -> Trainer:
         params = Params(jax.random.normal(key, (d_model, 2)), jnp.zeros(2))
         return RunnerState(
             params,
+            jnp.zeros(1),
             jax.random.key_data(key),
             Stream(jnp.zeros(0), jax.random.normal(key, (config.num_envs, 2))),
             jax.random.fold_in(key, 1),
@@ -194,7 +196,13 @@ def make_train(config: Config) -> Trainer:
             "loss": loss,
             "grad_norm": jnp.sqrt(jnp.sum(grads.w**2)),
         }
-        return state.replace(params=params, stream=state.stream.replace(obs=obs), key=key, update=count), metrics
+        return state.replace(
+            params=params,
+            obs_statistics=obs.mean().reshape(1),
+            stream=state.stream.replace(obs=obs),
+            key=key,
+            update=count,
+        ), metrics
 
     def evaluate(state, key, deterministic):
         TRACES["evaluate"] += 1
