@@ -70,7 +70,7 @@ CORES: dict[str, type[nn.Module]] = {
 }
 
 # Whole numbers beyond these (2^16 where nothing stands) are taken for mistakes.
-LARGEST = {"n_layers": 256, "r": 1024, "n_frames": 1024, "d_state": 2048}
+LARGEST = {"n_layers": 256, "r": 1024, "n_frames": 1024, "d_state": 1024}
 
 
 def hyperparameters(name: str) -> dict[str, Any]:

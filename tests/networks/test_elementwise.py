@@ -241,7 +241,7 @@ def test_an_episodic_trace_of_a_constant_is_that_constant():
         ("lru", {"max_phase": 0.0}, "core.max_phase=0.0: must be greater than 0"),
         ("lru", {"r_min": float("nan")}, "core.r_min=nan: must be from 0 to 1"),
         ("lru", {"r_min": 0}, "core.r_min=0: must be of type float"),
-        ("lru", {"d_state": 2049}, "core.d_state=2049: must be from 1 to 2048"),
+        ("lru", {"d_state": 1025}, "core.d_state=1025: must be from 1 to 1024"),
         ("s5", {"d_state": 6, "n_blocks": 4}, "core.n_blocks=4: must divide d_state=6"),
         ("s5", {"step_min": 0.0}, "core.step_min=0.0: must be greater than 0"),
         ("s5", {"step_max": 1e-4}, "core.step_max=0.0001: must be greater than step_min=0.001"),
