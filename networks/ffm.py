@@ -8,6 +8,8 @@ m rows of memory that decay at rates a_j, each in c columns that turn at frequen
 
 `thru` is the residual connection, so a block is the memory behind a norm and nothing else. a = -exp(a_log): the
 released code clips a, only so that its sum over prefixes does not overflow, and a clip's gradient dies.
+
+Plain form: what proroklab/ffm b3f94d2a computes (MIT), in tests/golden_modern.
 """
 
 import math

@@ -4,6 +4,8 @@
 
 E makes the carry's width independent of the input's; it has no bias, or an empty frame would not be zero. What
 happened more than n_frames - 1 steps ago is lost.
+
+Plain form: what onnoeberhard/memory-traces fcfdacc0 computes (MIT), in tests/golden_modern.
 """
 
 from typing import Any

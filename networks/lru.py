@@ -10,6 +10,8 @@ learning Lu et al., 2023, arXiv 2303.03982): one recurrence with a complex diago
 
 Lambda starts as the eigenvalues of HiPPO-LegS. Its real part is minus an exponential, so no parameter makes the
 memory grow; the released code clips it, and a clip's gradient dies.
+
+Plain form: what minimal-LRU bbd71b11 and lindermanlab/S5 3c18fdb6 compute (both MIT), in tests/golden_modern.
 """
 
 import functools

@@ -5,6 +5,8 @@
 
 lambda_r = 1 - 2^(-r log2(horizon) / (n_rates - 1)), from 0, the present input, to 1 - 1 / horizon. Nothing of the
 memory is learned but E, which makes the carry's width independent of the input's.
+
+Plain form: what onnoeberhard/memory-traces fcfdacc0 computes (MIT), in tests/golden_modern.
 """
 
 import math

@@ -6,6 +6,8 @@
 b_z is a departure: with the paper's 0 the memory starts with a half-life of one step. Here z starts near 1 / tau
 with log tau evenly spread over 2 .. horizon, one per channel; a horizon of 1 or 2 is the paper's start.
 The states stay between 0 and the largest h~, so nothing needs the log domain of the released code.
+
+Plain form: what minGRU-pytorch 0.2.1 computes (MIT), in tests/golden_modern.
 """
 
 import functools
