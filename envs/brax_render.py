@@ -97,8 +97,7 @@ class Renderer:
         self._color = np.stack([colors[link] if link >= 0 else _FIXED for link in self._link])
         side = [0.0 if parent < 0 else -1.0 for parent in sys.link_parents] + [0.0]  # the last is the world
         side = [
-            1.0 if name.endswith("_left") else at
-            for name, at in zip(sys.link_names + [""], side, strict=True)
+            1.0 if name.endswith("_left") else at for name, at in zip(sys.link_names + [""], side, strict=True)
         ]
         self._shift = view.spread * np.array(side)[self._link, None]  # [G, 1]
         if view.floor is not None:
@@ -138,9 +137,7 @@ class Renderer:
         """Sky, floor and shadows: float32 [HEIGHT, WIDTH, 3]."""
         size = self.view.check
         stripes = [
-            _stripes(
-                (camera.floor[..., axis] + float(anchor[axis] % (2 * size))) / size, camera.footprint / size
-            )
+            _stripes((camera.floor[..., axis] + float(anchor[axis] % (2 * size))) / size, camera.footprint / size)
             for axis in (0, 1)
         ]
         light = 0.5 + 0.5 * stripes[0] * stripes[1]  # [H, W]
@@ -248,9 +245,7 @@ class _Camera:
 def _camera(view: View, floor: float) -> _Camera:
     """Camera for a floor at height `floor` relative to the point looked at."""
     azimuth, elevation = np.deg2rad(view.azimuth), np.deg2rad(view.elevation)
-    away = np.array(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-    )
+    away = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
     axes = np.stack([right, np.cross(away, right), -away]).astype(np.float32)
     eye = (view.distance * away).astype(np.float32)
@@ -342,9 +337,7 @@ def _downsample(image: np.ndarray) -> np.ndarray:
 def _stripes(x: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Square wave of period 2 between -1 and 1, its edges softened over `width` against flicker."""
     ramp = 2.0 * np.abs((x - 0.5) % 2.0 - 1.0) - 1.0  # triangle wave
-    return np.clip(ramp / np.maximum(2.0 * width, 1e-6), -1.0, 1.0) * np.clip(
-        1.0 / (1e-6 + 1.5 * width), 0.0, 1.0
-    )
+    return np.clip(ramp / np.maximum(2.0 * width, 1e-6), -1.0, 1.0) * np.clip(1.0 / (1e-6 + 1.5 * width), 0.0, 1.0)
 
 
 def _link_colors(parents: tuple[int, ...], names: list[str]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ Plain form: `networks.plain_forms.relit_attention`, a loop over time.
 """
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -174,8 +174,8 @@ def attention(
     settings: tuple[Kernel, UpdateRule, int],
     carry: LayerCarry,
     keep: jax.Array,
-    key: list[jax.Array],
-    query: list[jax.Array],
+    key: Any,
+    query: Any,
     value: jax.Array,
     gates: dict[str, jax.Array],
 ) -> tuple[LayerCarry, jax.Array]:

@@ -141,8 +141,8 @@ def show(result: dict, args: argparse.Namespace) -> None:
         print(json.dumps(result, indent=2, allow_nan=False))
         return
     policy = "mode of the policy" if args.deterministic else "actions drawn from the policy"
-    print(f"{result['algo']}, {result['env']}, {result['core']}, after {result['env_steps']:,} steps a seed")
-    print(f"{args.episodes} fresh episodes a seed, {policy}; mean and 95 % confidence interval")
+    print(f"{result['algo']}, {result['env']}, {result['core']}, after {result['env_steps']:,} steps per seed")
+    print(f"{args.episodes} fresh episodes per seed, {policy}; mean and 95 % confidence interval")
     others = [name for name in result["all"] if name not in ("mean", "interval")]
     for name in ["return", *others]:
         print(f"episode {name}", *_table(result, name), sep="\n")

@@ -192,7 +192,7 @@ def from_arrays(abstract_state: Any, arrays: dict[str, np.ndarray]) -> Any:
     def leaf(path: Any, like: Any) -> Any:
         name = _name(path)
         if _is_key(like):
-            return jax.random.wrap_key_data(arrays[name], impl=_key_impl(like))
+            return jax.random.wrap_key_data(jax.numpy.asarray(arrays[name]), impl=_key_impl(like))
         return arrays[name] if like.size else np.zeros(like.shape, like.dtype)
 
     return jax.tree.unflatten(tree, [leaf(path, like) for path, like in leaves])

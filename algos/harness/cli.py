@@ -107,7 +107,7 @@ def check_jax() -> None:
         raise BadInput(f"JAX_ENABLE_X64={value}: must be unset; trainers and their environments are of 32 bits")
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter where the plugin of a platform is not there
         platforms = os.environ.get("JAX_PLATFORMS", "")
         raise BadInput(f"JAX_PLATFORMS={platforms!r}: must name platforms that are here, or be unset: "
                        f"{one_line(error)[:200]}") from error  # fmt: skip

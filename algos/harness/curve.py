@@ -50,7 +50,7 @@ def by_seed(rows: list[metrics.Row], column: str) -> tuple[np.ndarray, np.ndarra
     place = {step: index for index, step in enumerate(steps)}
     for row in rows:
         if row.get(column) is not None:
-            values[seeds.index(row["seed"]), place[row["env_steps"]]] = row[column]
+            values[seeds.index(float(row["seed"] or 0)), place[float(row["env_steps"] or 0)]] = row[column]
     return np.array(steps), values
 
 

@@ -63,7 +63,8 @@ def require(holds: bool, name: str, value: Any, allowed: str) -> None:
 
 def check_fields(config: Any) -> None:
     """Raises ValueError for the first field of a Config that holds what its declaration does not allow."""
-    for name, metadata in _declared(type(config)).items():
+    Config: Any = type(config)
+    for name, metadata in _declared(Config).items():
         for allowed in metadata:
             if isinstance(allowed, Allowed):
                 value = getattr(config, name)

@@ -18,8 +18,8 @@ def own_settings(**settings: Any) -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        for name, value in {"text.parse_math": False, **settings}.items():
-            matplotlib.rcParams[name] = value
+        values: Any = {"text.parse_math": False, **settings}
+        matplotlib.rcParams.update(values)
         yield
 
 

@@ -79,7 +79,7 @@ class Report:
         """Waits for the metrics [S] of the next update, and whether each seed is still whole, bool [S]."""
         fetched, is_whole = jax.device_get((dict(update_metrics), is_whole))
         self.update += 1
-        for index in np.flatnonzero(~is_whole):
+        for index in np.flatnonzero(~is_whole).tolist():
             if (seed := self._seeds[index]) in self.diverged:
                 continue
             self.diverged[seed] = self.update

@@ -36,7 +36,18 @@ LOCK = ".lock"
 MOST_NAMED = 10
 """Untracked files that are named in config.yaml."""
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "distrax", "gymnax", "brax", "mujoco", "mujoco-mjx", "gymnasium")
+PACKAGES: tuple[str, ...] = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "distrax",
+    "gymnax",
+    "brax",
+    "mujoco",
+    "mujoco-mjx",
+    "gymnasium",
+)
 PACKAGES += ("craftax", "memory-maze", "dm-control", "numpy")
 """Those whose version can change a number."""
 

@@ -25,7 +25,7 @@ class WandbLog:
         BadInput: wandb cannot be started: before the training, so that nothing is lost.
     """
 
-    def __init__(self, mode: str, run_dir: Path, config: dict[str, Any]):
+    def __init__(self, mode: Any, run_dir: Path, config: dict[str, Any]):
         self._run = None
         if mode == "disabled":
             return
@@ -58,7 +58,7 @@ class WandbLog:
             if value is not None and name not in ("seed", "env_steps")
         }
         for name in rows[0]:  # what a sweep of wandb compares, whatever the seeds
-            there = [row[name] for row in rows if row[name] is not None]
+            there = [value for row in rows if (value := row[name]) is not None]
             if there and name not in ("seed", "env_steps"):
                 values[f"mean/{name}"] = sum(there) / len(there)
         self._try(lambda run: run.log({"env_steps": rows[0]["env_steps"], **values}))
