@@ -139,8 +139,11 @@ def action_for_env(action_space: Any) -> Callable[[jax.Array], jax.Array]:
         return lambda action: action
     center, half, _ = _range(action_space)
 
+    is_there_already = (center == 0).all() and (half == 1).all()
+
     def to_env(action: jax.Array) -> jax.Array:
-        action = center + half * action.reshape(-1, *action_space.shape)
+        action = action.reshape(-1, *action_space.shape)
+        action = action if is_there_already else center + half * action
         return jnp.clip(action, action_space.low, action_space.high)
 
     return to_env

@@ -50,7 +50,7 @@ CHANGED = {
     "normalization_clip": 3.0,
 }
 # Fields that only the run loop reads; tests/harness holds their tests.
-RUN_FIELDS = {"seed", "num_seeds", "run_dir", "resume", "wandb"}
+RUN_FIELDS = {"seed", "num_seeds", "run_dir", "resume", "init_from", "wandb"}
 
 
 def program(config):

@@ -72,7 +72,7 @@ LIKE_A_START += tuple(id for id in popgym.IDS if not any(task in id for task in 
 def made(request):
     """(environment, parameters with a short time limit, a jitted random rollout of its VectorEnv)."""
     limit = {} if IDS[request.param] is None else {IDS[request.param]: LIMIT}
-    env, params = envs.make(request.param, **limit, **MORE.get(request.param, {}))
+    env, params = envs.make(request.param, **limit | MORE.get(request.param, {}))
     if request.param in popgym.IDS and hasattr(params, "time_limit_terminates"):
         params = params.replace(max_steps_in_episode=LIMIT)
     vec = envs.VectorEnv(env, B, pool_size=64)
