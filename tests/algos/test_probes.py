@@ -27,7 +27,7 @@ CORES = {
     "gated_deltanet": dict(n_layers=1, d_model=32, n_heads=2, d_key=8, d_value=16),
     "mlstm": dict(n_layers=1, d_model=32, n_heads=2, d_head=16),
     "frame_stack": dict(n_layers=1, d_model=32, n_frames=8),
-    "memory_trace": dict(n_layers=1, d_model=32, horizon=16),
+    "memory_trace": dict(n_layers=2, d_model=32, horizon=8, episodic=True),
     "feedforward": dict(n_layers=1, d_model=32),
 }
 GAMMA = 0.8
