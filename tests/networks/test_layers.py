@@ -48,11 +48,10 @@ def test_mixed_precision_runs(x64):
             assert jax.tree.map(jnp.dtype, after) == jax.tree.map(jnp.dtype, carry)
 
 
-@pytest.mark.parametrize("width", [3, 6])
 @pytest.mark.parametrize("shape", [(4,), (5, 4), (3, 2, 4)], ids=str)
-def test_product_and_its_gradients(shape, width, x64):
+def test_product_and_its_gradients(shape, x64):
     rng = np.random.default_rng(0)
-    x, kernel, weights = (rng.normal(size=size) for size in (shape, (4, width), (*shape[:-1], width)))
+    x, kernel, weights = (rng.normal(size=size) for size in (shape, (4, 3), (*shape[:-1], 3)))
 
     def scalar(function):
         return lambda x, kernel: jnp.sum(weights * jnp.sin(function(x, kernel)))
