@@ -779,6 +779,9 @@ def print_table(search: Search, metric: str, rows: Sequence[dict[str, Any]], mos
 
 
 def main() -> None:
+    with exit_codes():  # before trainers are imported: the others of a job would lose this process meanwhile
+        if not processes.is_alone():
+            raise BadInput("sweep: must be one process, which takes all devices of its host; not a job of several")
     about = __doc__.split("\n", 1)[0]
     parser = OneLineParser(prog="scripts/sweep.py", description=about, allow_abbrev=False,
                            epilog="All other flags are the trainer's: python algos/TRAINER.py --help")  # fmt: skip
@@ -801,8 +804,6 @@ def main() -> None:
         if len(sys.argv) > 1 and sys.argv[1].startswith("-") and not {"-h", "--help"} & set(sys.argv):
             raise BadInput(f"{sys.argv[1]!r}: the trainer must come first, one of {', '.join(algos.TRAINERS)}")
         args, flags = parser.parse_known_args()
-        if not processes.is_alone():
-            raise BadInput("sweep: must be one process, which takes all devices of its host; not a job of several")
         if args.search_seed < 0:
             raise BadInput(f"search_seed={args.search_seed}: must be at least 0")
         for name in ("output", "wandb_sweep"):

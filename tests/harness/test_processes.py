@@ -111,7 +111,7 @@ def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_proces
     (code, first), _ = outcomes(processes)
     assert time.monotonic() - begin < LOST_S
     assert code == 1, first
-    assert "error: process 0 of 2: another process of this job is gone; continue with:" in first
+    assert "error: process 0 of 2: another process of this job is gone; the last checkpoint is" in first
     assert f"--resume {path}" in first and "Traceback" not in first
     begun = checkpoint.Checkpoints(path / "checkpoints").newest_whole()
     assert 0 < begun < 8
