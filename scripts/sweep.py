@@ -36,7 +36,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
@@ -143,7 +143,8 @@ def plan(
     module = algos.TRAINERS[algo]
     kinds = get_type_hints(module.Config)
     for name in names:
-        if kinds.get(name, float) not in (int, float):
+        kind = kinds.get(name, float)
+        if not set(get_args(kind) or [kind]) <= {int, float, type(None)}:
             raise BadInput(f"--{option} {name}: {NO_NUMBER}")
     first = [flag(axis.name, axis.numbers[0].strip()) for axis in axes]
     base, resume = cli.parse(module.Config, PRESETS[algo], module.__doc__, algo, [*flags, *first])
