@@ -114,7 +114,7 @@ def test_every_core_is_exported_for_any_batch_size(core):
 
 def test_the_statistics_of_observations_and_the_bounds_of_actions_are_inside():
     with environment_is(Toy()):
-        trainer = ppo_arelit_continuous.make_train(small_config(ppo_arelit_continuous, actor_scale=20.0))
+        trainer = ppo_arelit_continuous.make_train(small_config(ppo_arelit_continuous, actor_scale=1.0))
     state = jax.jit(trainer.init)(jax.random.key(0))
     seen = state.obs_statistics.update(3 + 5 * jax.random.normal(jax.random.key(1), (100, 3)))
     state = state.replace(obs_statistics=seen)
