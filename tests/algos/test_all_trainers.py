@@ -70,7 +70,7 @@ def test_the_final_observation_is_valued_through_the_memory(case, core):
     after, batch, last_value = built.collect(state, jax.random.key(1))
     assert batch.truncated.sum() == 4 * 3 and not batch.terminated.any()
     np.testing.assert_array_equal(batch.reset[1:], batch.truncated[:-1])
-    assert batch.reset[0].all() and not after.reset.any()
+    assert batch.reset[0].all() and not after.stream.reset.any()
     carry, key, continued = built.trainer.initial_carry(4), jax.random.key(0), jnp.zeros(4, bool)
     for t in range(16):
         carry, _, value = built.act(state, carry, batch.raw_obs[t], batch.reset[t], key)

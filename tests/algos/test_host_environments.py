@@ -120,8 +120,10 @@ def test_a_run_reproduces_from_its_key_and_evaluations_leave_it_alone(cart_pole)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert first["episode_length"].shape == (3,) and (first["episode_return"] == first["episode_length"]).all()
     # The names of the environments, state.stream.env_state.env.slot, count on.
-    for name in ("params", "opt_state", "obs", "carry", "obs_statistics"):
+    for name in ("params", "opt_state", "obs_statistics"):
         jax.tree.map(np.testing.assert_array_equal, getattr(one, name), getattr(other, name))
+    for name in ("obs", "carry"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(one.stream, name), getattr(other.stream, name))
 
 
 def test_a_restored_state_goes_on_with_new_episodes(cart_pole):
@@ -130,9 +132,10 @@ def test_a_restored_state_goes_on_with_new_episodes(cart_pole):
     continued = []
     for _ in range(2):
         restored = begin_episodes(state, cart_pole.init(jax.random.key(5)))
-        assert restored.reset.all() and (restored.discounted_return == 0).all()
-        for name in ("params", "opt_state", "obs_statistics", "return_statistics", "carry", "key", "update"):
+        assert restored.stream.reset.all() and (restored.stream.discounted_return == 0).all()
+        for name in ("params", "opt_state", "obs_statistics", "return_statistics", "key", "update"):
             assert getattr(restored, name) is getattr(state, name)
+        assert restored.stream.carry is state.stream.carry
         continued.append(cart_pole.update(restored)[0])
     jax.tree.map(np.testing.assert_array_equal, continued[0].params, continued[1].params)
     with pytest.raises(Exception, match="must be each of the 4 environments that the last reset made"):
