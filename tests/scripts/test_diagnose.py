@@ -14,6 +14,7 @@ import envs
 import networks
 from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
 from algos.harness import evaluation, load_run
+from networks.agent import action_for_env
 from scripts import diagnose
 
 AGENT = Path(__file__).parents[2] / "scripts/notebooks/results/TMaze-v2-20/agent"
@@ -164,8 +165,7 @@ def test_a_segments_policy_is_the_one_that_acts_step_by_step(run_dir, request):
         np.testing.assert_allclose(value, values[t], rtol=1e-4, atol=1e-5)
         mode = distribution.mode()[t]
         if mode.ndim > 1:
-            space = trainer.env.action_space(trainer.env_params)
-            mode = jnp.clip(mode, space.low, space.high)
+            mode = action_for_env(trainer.env.action_space(trainer.env_params))(mode)
         np.testing.assert_allclose(action, mode, rtol=1e-4, atol=1e-5)
 
 
