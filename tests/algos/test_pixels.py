@@ -67,7 +67,7 @@ def test_convolutions_are_trained(case):
 
 
 @pytest.mark.parametrize(
-    "env", [ImageToy(SHAPE, jnp.float32), ImageToy((7,), jnp.uint8)], ids=["floats", "vector"]
+    "env", [ImageToy((4, 4, 1), jnp.float32), ImageToy((7,), jnp.uint8)], ids=["small floats", "vector"]
 )
 @with_convolutions
 def test_other_observations_go_through_the_dense_encoder(case, env):
