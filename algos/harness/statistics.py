@@ -1,5 +1,6 @@
-"""Confidence intervals of means and proportions over few values: seeds, or episodes."""
+"""Means, proportions and comparisons of few values with their intervals: of episodes, seeds, or runs of tasks."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,3 +59,52 @@ def pooled_mean_and_interval(values: np.ndarray) -> dict[str, Any]:
     mean, half = (float(x) for x in confidence_interval(values.mean(axis=1)))
     low, high = proportion_interval(float(values.sum()), values.size)
     return {"mean": mean, "interval": [max(0.0, min(low, mean - half)), min(1.0, max(high, mean + half))]}
+
+
+def interquartile_mean(strata: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of the middle half of all values together (Agarwal et al., 2021), a quarter cut off at either end.
+
+    strata: one array [..., N_k] per task, of its runs; leading axes are kept.
+    """
+    from scipy.stats import trim_mean
+
+    return trim_mean(np.concatenate(strata, axis=-1), 0.25, axis=-1)
+
+
+def probability_of_improvement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> np.ndarray:
+    """Probability that a run of ours has more than one of theirs on the same task, a tie counting half.
+
+    The mean over tasks (Agarwal et al., 2021).
+
+    ours, theirs: one array [..., N_k] per task, of its runs; leading axes are kept.
+    """
+    wins = []
+    for one, other in zip(ours, theirs, strict=True):
+        more, equal = (f(one[..., :, None], other[..., None, :]) for f in (np.greater, np.equal))
+        wins.append((more + 0.5 * equal).mean(axis=(-2, -1)))
+    return np.mean(wins, axis=0)
+
+
+def stratified_interval(
+    statistic: Callable[..., np.ndarray],
+    *groups: Sequence[np.ndarray],
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """The ends of the percentile interval of a statistic by the bootstrap that draws anew inside every stratum.
+
+    Args:
+        statistic: groups of strata with a leading axis [R, N_k] -> [R].
+        groups: each with one array [N_k] per stratum, which is drawn from on its own.
+        level: of the interval.
+        resamples: R. The draws are the same in every call.
+
+    Returns:
+        (low, high), NaN where no stratum has two values, for then nothing varies.
+    """
+    if max(len(values) for strata in groups for values in strata) < 2:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(0)
+    drawn = [[rng.choice(values, (resamples, len(values))) for values in strata] for strata in groups]
+    low, high = np.quantile(statistic(*drawn), (0.5 - level / 2, 0.5 + level / 2))
+    return float(low), float(high)
