@@ -67,7 +67,7 @@ def evaluate(
         fold = jax.vmap(jax.random.fold_in, (0, None))
         rounds = [fold(keys, number) for number in range(-(-episodes // at_once))]
     program = play.lower(state, keys).compile()
-    footprint.check(program, config, mesh, of="a round of episodes", lowered_by=("eval_episodes",))
+    footprint.check(program, config, mesh, of="a round of episodes", lowered_by={"episodes": episodes})
     with loop.environment_failures(config, trainer):
         played = [jax.device_get(program(state, each)) for each in rounds]
     measured = {

@@ -40,7 +40,7 @@ def record(trainer: Any, state: Any, key: jax.Array, path: Path) -> str:
         drawing = trainer._replace(env_params=trainer.env_params.replace(drawn=True))
         frames = thinned(play(drawing, state, key), env.draw)
     else:
-        return getattr(env, "no_picture", f"{env.name} has no picture") if trainer.lives_on_host else ""
+        return env.no_picture if trainer.lives_on_host else ""
     data = _gif(frames)
     while len(data) > MAX_BYTES and len(frames) > 1:
         frames = frames[:: -(-len(data) // MAX_BYTES)]

@@ -136,8 +136,11 @@ class Env:
     def __init__(self, episode_length: int):
         self._length = episode_length
 
+    def observation_space(self, params):
+        return types.SimpleNamespace(shape=(2,))
+
     def action_space(self, params):
-        return types.SimpleNamespace(sample=lambda key: jnp.zeros(1))
+        return types.SimpleNamespace(shape=(1,), sample=lambda key: jnp.zeros(1))
 
     def reset_env(self, key, params):
         return jnp.zeros(2), jnp.int32(0)
@@ -204,12 +207,13 @@ def make_train(config: Config) -> Trainer:
             update=count,
         ), metrics
 
-    def evaluate(state, key, deterministic):
+    def evaluate(state, key, deterministic, count=None):
         TRACES["evaluate"] += 1
+        count = config.eval_episodes if count is None else count
         noise = 0.0 if deterministic else 1.0
-        returns = jnp.sum(state.params.w) + noise * jax.random.normal(key, (config.eval_episodes,))
-        returns = returns + jax.random.uniform(key, (config.eval_episodes,))
-        return {"episode_return": returns, "episode_length": jnp.full((config.eval_episodes,), 12.0)}
+        returns = jnp.sum(state.params.w) + noise * jax.random.normal(key, (count,))
+        returns = returns + jax.random.uniform(key, (count,))
+        return {"episode_return": returns, "episode_length": jnp.full((count,), 12.0)}
 
     def act(state, carry, obs, reset, key, deterministic):
         return carry + 1, obs @ jnp.ones((2, 1)), jnp.zeros(obs.shape[0])

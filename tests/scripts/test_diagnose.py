@@ -329,7 +329,7 @@ def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, flags, words
 
 
 def test_environments_in_other_processes_are_refused(monkeypatch, capsys):
-    outside = SimpleNamespace(env=SimpleNamespace(lives_on_host=True))
+    outside = SimpleNamespace(lives_on_host=True)
     config = SimpleNamespace(env={"id": "gymnasium/CartPole-v1"})
     monkeypatch.setattr(diagnose, "load_run", lambda *_: SimpleNamespace(config=config, trainer=outside))
     code, _, err = run(monkeypatch, capsys, "anywhere")

@@ -104,7 +104,7 @@ def test_the_table_has_a_line_a_seed_and_one_over_all(main, trained):
         (["RUN", "--seed", "-1"], ["seed=-1"]),
         (["RUN", "--surprise"], ["--surprise"]),
         (["EMPTY"], ["EMPTY", "no whole checkpoint"]),
-        (["FOREIGN"], ["os.system", "no module of algos/"]),
+        (["FOREIGN"], ["os.system", "no trainer of algos/"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(main, trained, tmp_path, flags, words):
@@ -173,8 +173,10 @@ class HostedConfig:
 def test_no_more_episodes_at_once_than_in_the_runs_own_evaluations(main, hosted, monkeypatch, episodes, at_once):
     """Each draws once, at its start, and pays that and the action in every step."""
     returns = []
-    summary = evaluate.mean_and_interval
-    monkeypatch.setattr(evaluate, "mean_and_interval", lambda x: returns.append(x) or summary(x))
+    summaries = evaluate._summaries
+    monkeypatch.setattr(
+        evaluate, "_summaries", lambda measured, *how: returns.append(measured["return"]) or summaries(measured, *how)
+    )
     sizes = hosted("tests.envs.host_environments:counter")
     code, out, err = main("run", "--episodes", episodes, "--json")
     assert code == 0, err
