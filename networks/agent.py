@@ -13,24 +13,35 @@ from gymnax.environments import spaces
 
 from networks import make_core
 from networks.encoders import ConvEncoder, MLPEncoder
-from networks.heads import LOG_STD_MAX, LOG_STD_MAX_IN_RANGE, CategoricalHead, GaussianHead, ValueHead
+from networks.heads import LOG_STD_MAX, LOG_STD_MAX_IN_RANGE, CategoricalHead, GaussianHead, QHead, ValueHead
 from networks.precision import product_precision
 
 
-class AgentSettings(Protocol):
-    """The fields of a trainer's Config that an agent is built from."""
+class CoreSettings(Protocol):
+    """The fields of a trainer's Config that every agent is built from."""
 
     core: dict[str, Any]
     encoder_widths: tuple[int, ...]
     conv_channels: tuple[int, ...]
     conv_kernels: tuple[int, ...]
     conv_strides: tuple[int, ...]
+
+
+class AgentSettings(CoreSettings, Protocol):
+    """Those that an ActorCritic is built from."""
+
     actor_hidden: int
     critic_hidden: int
     head_activation: str
     head_scale: float
     actor_scale: float
     critic_scale: float
+
+
+class QSettings(CoreSettings, Protocol):
+    """Those that a QAgent is built from."""
+
+    q_hidden: int
 
 
 class ActorCritic(nn.Module):
@@ -90,10 +101,42 @@ def make_agent(settings: AgentSettings, obs_space: Any, action_space: Any) -> Ac
     return ActorCritic(encoder, core, gaussian, critic)
 
 
-def make_encoder(settings: AgentSettings, obs_space: Any) -> nn.Module:
+class QAgent(nn.Module):
+    """Q values on a memory core; its policy is the greedy one.
+
+    encoder: [T, B, ...] -> [T, B, d].  core: a memory core (see networks).  q: [T, B, d] -> [T, B, actions].
+    """
+
+    encoder: nn.Module
+    core: nn.Module
+    q: nn.Module
+
+    @nn.nowrap
+    def initialize_carry(self, batch_shape: tuple[int, ...]) -> Any:
+        return self.core.initialize_carry(batch_shape)
+
+    def __call__(self, carry: Any, obs: jax.Array, resets: jax.Array) -> tuple[Any, distrax.Greedy, jax.Array]:
+        """obs: [T, B, ...]; resets: [T, B] bool, true where the observation starts an episode.
+
+        Returns (carry, greedy distribution over actions [T, B] whose `preferences` are the Q values
+        [T, B, actions], its value max Q [T, B]).
+        """
+        with jax.default_matmul_precision(product_precision()):
+            carry, features = self.core(carry, self.encoder(obs), resets)
+            q = self.q(features)
+            return carry, distrax.Greedy(q), q.max(-1)
+
+
+def make_q_agent(settings: QSettings, obs_space: Any, action_space: spaces.Discrete) -> QAgent:
+    """A QAgent for the spaces of an environment; encoder and head have layer norm. As make_agent otherwise."""
+    encoder = make_encoder(settings, obs_space, layer_norm=True)
+    return QAgent(encoder, make_core(**settings.core), QHead(settings.q_hidden, action_space.n))
+
+
+def make_encoder(settings: CoreSettings, obs_space: Any, layer_norm: bool = False) -> nn.Module:
     """The encoder for a gymnax space of observations. Raises ValueError for settings that do not fit it."""
     if not is_image(settings, obs_space):
-        return MLPEncoder(settings.encoder_widths)
+        return MLPEncoder(settings.encoder_widths, layer_norm)
     if widths := settings.encoder_widths:
         raise ValueError(f"encoder_widths={widths}: must be empty for images, which conv_channels encode")
     if not _kernels_fit(settings, obs_space.shape):
@@ -102,10 +145,10 @@ def make_encoder(settings: AgentSettings, obs_space: Any) -> nn.Module:
             f"conv_kernels={settings.conv_kernels}: must fit, with conv_strides={settings.conv_strides}, into "
             f"observations of {shape}, which are taken as [height, width, channels]"
         )
-    return ConvEncoder(settings.conv_channels, settings.conv_kernels, settings.conv_strides)
+    return ConvEncoder(settings.conv_channels, settings.conv_kernels, settings.conv_strides, layer_norm)
 
 
-def is_image(settings: AgentSettings, obs_space: Any) -> bool:
+def is_image(settings: CoreSettings, obs_space: Any) -> bool:
     """Whether observations go through convolutions.
 
     They do if they are bytes [height, width, channels] or [height, width], or floats [height, width, channels]
@@ -118,7 +161,7 @@ def is_image(settings: AgentSettings, obs_space: Any) -> bool:
     return in_range and _kernels_fit(settings, obs_space.shape)
 
 
-def _kernels_fit(settings: AgentSettings, shape: tuple[int, ...]) -> bool:
+def _kernels_fit(settings: CoreSettings, shape: tuple[int, ...]) -> bool:
     side = min(shape[:2])
     for kernel, stride in zip(settings.conv_kernels, settings.conv_strides, strict=True):
         side = (side - kernel) // stride + 1

@@ -12,16 +12,21 @@ from networks.layers import Dense, orthogonal
 
 
 class MLPEncoder(nn.Module):
-    """Dense + relu for every width; no width leaves the flattened observation as it is."""
+    """Dense + relu for every width; no width leaves the flattened observation as it is.
+
+    With `layer_norm`, what every Dense gives is normalised before the relu.
+    """
 
     widths: Sequence[int] = ()
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         """obs: [T, B, ...]. Returns [T, B, widths[-1]], or [T, B, size of an observation]."""
         x = obs.reshape(*obs.shape[:2], -1).astype(jnp.float32)
         for width in self.widths:
-            x = nn.relu(Dense(width, kernel_init=orthogonal(np.sqrt(2)))(x))
+            x = Dense(width, kernel_init=orthogonal(np.sqrt(2)))(x)
+            x = nn.relu(nn.LayerNorm()(x) if self.layer_norm else x)
         return x
 
 
@@ -68,11 +73,15 @@ def _convolution_of_flax(x, kernel, strides, padding, **_):
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions without padding, each followed by relu; bytes are scaled to [0, 1]."""
+    """Convolutions without padding, each followed by relu; bytes are scaled to [0, 1].
+
+    With `layer_norm`, the channels of every pixel are normalised before the relu.
+    """
 
     channels: Sequence[int] = (32, 64, 64)
     kernels: Sequence[int] = (8, 4, 3)
     strides: Sequence[int] = (4, 2, 1)
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
@@ -88,5 +97,5 @@ class ConvEncoder(nn.Module):
                 kernel_init=orthogonal(np.sqrt(2)),
                 conv_general_dilated=_convolution_of_flax if jax.default_backend() == "cpu" else None,
             )(x)
-            x = nn.relu(x)
+            x = nn.relu(nn.LayerNorm()(x) if self.layer_norm else x)
         return x.reshape(*obs.shape[:2], -1)

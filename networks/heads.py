@@ -1,4 +1,4 @@
-"""Heads: core outputs [T, B, d] to action distributions and values. Each is Dense, activation, Dense."""
+"""Heads: core outputs [T, B, d] to action distributions, values and Q values. Each is Dense, activation, Dense."""
 
 import functools
 from collections.abc import Callable
@@ -43,18 +43,23 @@ bounded.defvjp(_bounded_forward, _bounded_backward)
 
 
 class MLPHead(nn.Module):
-    """Dense(hidden), activation, Dense(outputs); the scales are the gains of the layers' initialisers."""
+    """Dense(hidden), activation, Dense(outputs); the scales are the gains of the layers' initialisers.
+
+    With `layer_norm`, what the hidden layer gives is normalised before the activation.
+    """
 
     hidden: int
     outputs: int
     output_scale: float
     activation: Callable[[jax.Array], jax.Array] = nn.tanh
     hidden_scale: float = SQRT2
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [..., d]. Returns [..., outputs]."""
-        x = self.activation(Dense(self.hidden, kernel_init=orthogonal(self.hidden_scale))(x))
+        x = Dense(self.hidden, kernel_init=orthogonal(self.hidden_scale))(x)
+        x = self.activation(nn.LayerNorm()(x) if self.layer_norm else x)
         return Dense(self.outputs, kernel_init=orthogonal(self.output_scale))(x)
 
 
@@ -106,6 +111,22 @@ class ValueHead(nn.Module):
         """x: [..., d]. Returns [...]."""
         head = (self.hidden, 1, self.output_scale, self.activation, self.hidden_scale)
         return MLPHead(*head, name="value")(x)[..., 0]
+
+
+class QHead(nn.Module):
+    """Q values of num_actions actions 0, 1, ...
+
+    The LayerNorm bounds what enters the last layer, which keeps temporal differences without a target network from
+    diverging (Gallici et al., 2024, sec. 3).
+    """
+
+    hidden: int
+    num_actions: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [..., d]. Returns [..., num_actions]."""
+        return MLPHead(self.hidden, self.num_actions, 1.0, nn.relu, layer_norm=True, name="q")(x)
 
 
 def policy_metrics(policy: distrax.Distribution) -> dict[str, jax.Array]:
