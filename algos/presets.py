@@ -152,9 +152,37 @@ A2C: dict[str, Preset] = {
     | {"core": RELIT, "normalize_observations": True, "normalize_rewards": True},
 }
 
+PQN: dict[str, Preset] = {
+    "default": {},
+    # As published for a recurrent network, but with layer norm where that has batch norm, running statistics of
+    # observations for its batch norm of them, and the previous reward beside the previous action.
+    "craftax-pqn": {
+        "env": {"id": "craftax/Craftax-Symbolic-v1"},
+        "core": {"name": "lstm", "n_layers": 1, "d_model": 512},
+        "encoder_widths": (512,),
+        "q_hidden": 512,
+        "previous_action_reward": True,
+        "normalize_observations": True,
+        "total_timesteps": 10_000_000_000,
+        "num_envs": 1024,
+        "num_steps": 128,
+        "sequence_length": 128,
+        "epsilon_end": 0.005,
+        "anneal_epsilon": 0.1,
+        "learning_rate": 3e-4,
+        "anneal_learning_rate": True,
+        "max_grad_norm": 0.5,
+        "gae_lambda": 0.5,
+        "update_epochs": 4,
+        "num_minibatches": 4,
+    },
+    "memorychain": {},
+}
+
 PRESETS: dict[str, dict[str, Preset]] = {
     "ppo_arelit": PPO_DISCRETE,
     "ppo_arelit_continuous": PPO_CONTINUOUS,
     "a2c_arelit": A2C,
+    "pqn_arelit": PQN,
 }
 """Presets by trainer; the first is its default."""

@@ -1,0 +1,429 @@
+"""PQN with a recurrent memory core: Q(lambda) on fresh rollouts, for discrete actions under partial observability.
+
+The core is AReLiT (arXiv 2310.15719) or any other of `networks`; PQN follows Gallici et al. (arXiv 2407.04811): no
+replay, no target network, layer norm. Whole sequences are minibatches, each starting from the memory that acting
+had there. Environment step, memory core and update are one compiled program.
+
+    python algos/pqn_arelit.py                                              # a T-Maze with a corridor of 20
+    python algos/pqn_arelit.py --core.name feedforward                      # the same without memory
+    python algos/pqn_arelit.py --preset memorychain --core.name gru
+    python algos/pqn_arelit.py --epsilon-spread 7 --epsilon-start 0.4 --epsilon-end 0.4   # Ape-X's
+
+Several seeds as one program, without the command line:
+
+    train = make_train(Config(total_timesteps=100_000)).train
+    states, metrics = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 4))
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+import distrax
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from gymnax.environments import spaces
+
+import envs
+from algos import harness, presets
+from algos.harness import fields
+from algos.harness.trainer import Gradient, Rollout, Stream, Trainer, episode_metrics, make_env
+from networks.agent import action_for_env, make_q_agent
+from networks.batching import any_in_batch
+from networks.normalization import RunningStatistics
+
+# --------------------------------------------------------------------------------------------------------------
+# Config
+
+
+@dataclass(frozen=True)
+class Config:
+    """PQN. Lengths are in environment steps unless they say otherwise."""
+
+    # Run
+    seed: fields.Seed = 0
+    """First seed; the others are seed + 1, seed + 2, ..."""
+    num_seeds: fields.Count = 1
+    """Seeds trained side by side in one program."""
+    total_timesteps: fields.Steps = 300_000
+    """Environment steps per seed, rounded up to whole updates."""
+    eval_episodes: fields.Count = 32
+    """Fresh episodes of every evaluation."""
+    run_dir: str = ""
+    """Where the run is written; empty: runs/<algorithm>-<environment>-<core>-s<seed>-<time>."""
+    resume: str = ""
+    """Run directory to continue; needs no other flag."""
+    init_from: str = ""
+    """Run directory whose parameters and observation statistics a new run starts from."""
+    wandb: Literal["disabled", "offline", "online"] = "disabled"
+    """Also log to Weights & Biases."""
+
+    # Environment
+    env: fields.Environment = field(default_factory=lambda: {"id": "TMaze-v2", "corridor_len": 20})
+    """Environment id and its options."""
+    num_envs: fields.Count = 16
+    """Environments per seed."""
+    previous_action_reward: bool = False
+    """Append the previous action and reward to the observation."""
+
+    # Core
+    core: fields.Core = field(default_factory=lambda: presets.ARELIT_32)
+    """Memory core and its hyperparameters."""
+    encoder_widths: fields.Sizes = ()
+    """Widths of a Dense + relu encoder of observations that are no images; none: the observation itself."""
+    conv_channels: fields.Sizes = (32, 64, 64)
+    """Channels of the convolutions that encode images [height, width, channels], bytes or floats in [0, 1]."""
+    conv_kernels: fields.Sizes = (8, 4, 3)
+    """Their kernel sizes."""
+    conv_strides: fields.Sizes = (4, 2, 1)
+    """Their strides."""
+    q_hidden: fields.Count = 32
+    """Width of the Q head's hidden layer."""
+
+    # Algorithm
+    num_steps: fields.Count = 64
+    """Steps of every environment between updates."""
+    sequence_length: fields.Count = 64
+    """Steps of a training sequence; divides num_steps."""
+    burn_in: Annotated[int, fields.Allowed("at least 0", lambda value: value >= 0)] = 0
+    """First steps of every sequence that only renew its memory, without gradient or loss."""
+    epsilon_start: Annotated[fields.Fraction, fields.TRACED] = 1.0
+    """Probability of a random action at the start."""
+    epsilon_end: Annotated[fields.Fraction, fields.TRACED] = 0.05
+    """Probability of a random action once it is annealed."""
+    anneal_epsilon: Annotated[fields.Fraction, fields.TRACED] = 0.1
+    """Share of the run over which epsilon falls linearly to its end; 0: the end from the start on."""
+    epsilon_spread: Annotated[fields.NonNegative, fields.TRACED] = 0.0
+    """Environment i of B explores with epsilon^(1 + spread x i / (B - 1)); 0: one for all, Ape-X: 7."""
+    learning_rate: Annotated[fields.Positive, fields.TRACED] = 1e-3
+    """RAdam's step size."""
+    anneal_learning_rate: bool = True
+    """Lower the learning rate linearly to zero over the run."""
+    adam_eps: Annotated[fields.Positive, fields.TRACED] = 1e-8
+    """RAdam's epsilon."""
+    max_grad_norm: Annotated[fields.Positive, fields.TRACED] = 10.0
+    """Gradients are scaled down to this global norm."""
+    gamma: Annotated[fields.Fraction, fields.TRACED] = 0.99
+    """Discount per step."""
+    gae_lambda: Annotated[fields.Fraction, fields.TRACED] = 0.95
+    """Decay of the lambda-returns."""
+    update_epochs: fields.Count = 2
+    """Passes over every rollout."""
+    num_minibatches: fields.Count = 4
+    """Minibatches of a pass; divides num_envs x num_steps / sequence_length."""
+    reward_scale: Annotated[fields.Positive, fields.TRACED] = 1.0
+    """Factor of rewards in learning."""
+    normalize_observations: bool = False
+    """Normalise observations by running statistics."""
+    normalize_rewards: bool = False
+    """Divide rewards by the running standard deviation of the discounted return."""
+    normalization_clip: Annotated[fields.Positive, fields.TRACED] = 10.0
+    """Range of normalised observations and rewards."""
+
+    def __post_init__(self) -> None:
+        fields.check_fields(self)
+        last_seed = self.seed + self.num_seeds - 1
+        fields.require(last_seed < 2**31, "seed", self.seed, "such that the last seed is below 2^31")
+        most = 2**30 // self.num_envs
+        fields.require(self.num_steps <= most, "num_steps", self.num_steps, f"at most 2^30 / num_envs = {most}")
+        layers = len(self.conv_channels)
+        for name in ("conv_kernels", "conv_strides"):
+            sizes = getattr(self, name)
+            fields.require(len(sizes) == layers, name, sizes, f"as many as conv_channels: {layers}")
+        steps, length = self.num_steps, self.sequence_length
+        fields.require(steps % length == 0, "sequence_length", length, f"a divisor of num_steps={steps}")
+        sequences = self.num_envs * steps // length
+        allowed = f"a divisor of num_envs x num_steps / sequence_length = {sequences}"
+        fields.require(sequences % self.num_minibatches == 0, "num_minibatches", self.num_minibatches, allowed)
+        fields.require(self.burn_in < length, "burn_in", self.burn_in, f"below sequence_length={length}")
+
+    @property
+    def num_updates(self) -> int:
+        return -(-self.total_timesteps // (self.num_envs * self.num_steps))
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Runner state
+
+
+@struct.dataclass
+class RunnerState:
+    """Everything a run needs to go on: nothing else is carried from one update to the next."""
+
+    params: Any
+    opt_state: optax.OptState
+    obs_statistics: RunningStatistics  # of raw observations
+    return_statistics: RunningStatistics  # of the discounted return, by which rewards are scaled
+    stream: Stream
+    key: jax.Array
+    update: jax.Array  # finished updates, int32
+
+
+class Transition(NamedTuple):
+    """One step of all environments; a rollout stacks them to [T, B, ...]."""
+
+    obs: jax.Array  # normalised, as the policy saw it
+    reset: jax.Array
+    action: jax.Array
+    value: jax.Array  # max Q
+    reward: jax.Array  # raw
+    terminated: jax.Array
+    truncated: jax.Array
+    final_value: jax.Array  # of the final observation where truncated, and in the last step; else unused
+    raw_obs: jax.Array | None  # for the statistics; None without them
+    info: dict[str, jax.Array] | None
+
+
+def make_train(config: Config) -> Trainer:
+    """Build the trainer. Raises ValueError for a config that cannot run, before anything is traced."""
+    env, env_params, vec_env = make_env(config)
+    obs_space, action_space = env.observation_space(env_params), env.action_space(env_params)
+    if not isinstance(action_space, spaces.Discrete):
+        raise ValueError(f"env.id={config.env['id']!r}: must be an environment with discrete actions")
+    agent = make_q_agent(config, obs_space, action_space)
+    to_env = action_for_env(action_space)
+    num_sequences = config.num_envs * config.num_steps // config.sequence_length
+    num_gradient_steps = config.update_epochs * config.num_minibatches
+    # The learning rate multiplies in `learn`, where the run's progress is known.
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_radam(eps=config.adam_eps)
+    )
+
+    def normalize(statistics: RunningStatistics, obs: jax.Array) -> jax.Array:
+        return statistics.normalize(obs, config.normalization_clip) if config.normalize_observations else obs
+
+    def init(key: jax.Array) -> RunnerState:
+        key, params_key, env_key = jax.random.split(key, 3)
+        obs, env_state = vec_env.reset(env_key, env_params)
+        carry = agent.initialize_carry((config.num_envs,))
+        reset = jnp.ones(config.num_envs, bool)
+        params = agent.init(params_key, carry, obs[None], reset[None])
+        return RunnerState(
+            params=params,
+            opt_state=optimizer.init(params),
+            obs_statistics=RunningStatistics.create(obs_space.shape),
+            return_statistics=RunningStatistics.create(()),
+            stream=Stream(env_state, obs, reset, carry, discounted_return=jnp.zeros(config.num_envs)),
+            key=key,
+            update=jnp.zeros((), jnp.int32),
+        )
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Collect
+
+    def epsilon(update: jax.Array) -> jax.Array:
+        """Probability of a random action in every environment [B]; spread as in Ape-X (Horgan et al., 2018)."""
+        duration = config.anneal_epsilon * config.num_updates
+        progress = jnp.where(update < duration, update / jnp.maximum(duration, 1.0), 1.0)
+        annealed = config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
+        rank = jnp.arange(config.num_envs) / max(config.num_envs - 1, 1)
+        return annealed ** (1 + config.epsilon_spread * rank)
+
+    def collect(state: RunnerState, key: jax.Array) -> tuple[RunnerState, Rollout]:
+        """One rollout with frozen parameters and statistics. Returns the state after it, and the rollout."""
+
+        def policy(carry, raw_obs, reset):
+            obs = normalize(state.obs_statistics, raw_obs)
+            carry, distribution, value = agent.apply(state.params, carry, obs[None], reset[None])
+            return carry, obs, distribution, value[0]
+
+        def step(stream, inputs):
+            key, is_last = inputs
+            action_key, env_key = jax.random.split(key)
+            carry, obs, distribution, value = policy(stream.carry, stream.obs, stream.reset)
+            exploring = distrax.EpsilonGreedy(distribution.preferences[0], epsilon(state.update)[:, None])
+            action = exploring.sample(seed=action_key)
+            next_obs, env_state, reward, terminated, truncated, info = vec_env.step(
+                env_key, stream.env_state, to_env(action), env_params
+            )
+            final_obs = info.pop("final_observation")
+
+            def value_of_final_obs():
+                _, _, _, value = policy(carry, final_obs, jnp.zeros_like(truncated))
+                return value
+
+            # A time limit is no end of the task: its return is bootstrapped from the final observation, which
+            # the core sees after all before it and without a reset. Few steps need this second forward pass; the
+            # rollout's last step is one, for its return is bootstrapped likewise.
+            needed = any_in_batch(truncated) | is_last
+            final_value = jax.lax.cond(needed, value_of_final_obs, lambda: jnp.zeros_like(value))
+            raw = stream.obs if config.normalize_observations else None
+            transition = Transition(
+                obs, stream.reset, action, value, reward, terminated, truncated, final_value, raw, info
+            )
+            stream = stream.replace(env_state=env_state, obs=next_obs, reset=terminated | truncated, carry=carry)
+            return stream, transition
+
+        def sequence(stream, inputs):
+            start_carry = stream.carry
+            stream, transitions = jax.lax.scan(step, stream, inputs)
+            return stream, (start_carry, transitions)
+
+        refresh_key, key = jax.random.split(key)
+        env_state = vec_env.refresh(refresh_key, state.stream.env_state, env_params)
+        stream = state.stream.replace(env_state=env_state)
+        shape = (config.num_steps // config.sequence_length, config.sequence_length)
+        is_last = (jnp.arange(config.num_steps) == config.num_steps - 1).reshape(shape)
+        stream, (start_carries, sequences) = jax.lax.scan(
+            sequence, stream, (jax.random.split(key, shape), is_last)
+        )
+        transitions = jax.tree.map(lambda x: x.reshape(config.num_steps, *x.shape[2:]), sequences)  # [T, B, ...]
+        rollout = Rollout(transitions, start_carries, last_value=transitions.final_value[-1])
+        return state.replace(stream=stream), rollout
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Normalise
+
+    def update_statistics(state: RunnerState, batch: Transition) -> tuple[RunnerState, jax.Array]:
+        """Learn from the rollout's raw observations and rewards; returns rewards scaled for learning [T, B]."""
+        if config.normalize_observations:
+            state = state.replace(obs_statistics=state.obs_statistics.update(batch.raw_obs))
+        if not config.normalize_rewards:
+            return state, batch.reward
+
+        def discount(discounted_return, step):
+            reward, done = step
+            discounted_return = config.gamma * discounted_return + reward
+            return jnp.where(done, 0.0, discounted_return), discounted_return
+
+        done = batch.terminated | batch.truncated
+        running, returns = jax.lax.scan(discount, state.stream.discounted_return, (batch.reward, done))
+        statistics = state.return_statistics.update(returns)
+        stream = state.stream.replace(discounted_return=running)
+        reward = statistics.scale(batch.reward, config.normalization_clip)
+        return state.replace(return_statistics=statistics, stream=stream), reward
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Advantages
+
+    def advantages(batch: Transition, reward: jax.Array, last_value: jax.Array) -> jax.Array:
+        """Returns of Peng's Q(lambda) along the actions as taken, as in Gallici et al. (2024), minus max Q [T, B].
+
+        A termination cuts the bootstrap; a truncation bootstraps from max Q(final observation).
+        """
+        next_value = jnp.concatenate([batch.value[1:], last_value[None]])
+        next_value = jnp.where(batch.truncated, batch.final_value, next_value)
+        next_value = jnp.where(batch.terminated, 0.0, next_value)
+        delta = reward + config.gamma * next_value - batch.value
+        done = batch.terminated | batch.truncated
+
+        def step(following, step):
+            delta, done = step
+            advantage = delta + config.gamma * config.gae_lambda * jnp.where(done, 0.0, following)
+            return advantage, advantage
+
+        _, advantage = jax.lax.scan(step, jnp.zeros_like(last_value), (delta, done), reverse=True)
+        return advantage
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Loss
+
+    def loss(params, carry, batch: Transition, target) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Half the squared error of Q(s, a) on sequences [L, N, ...], each from its own memory [N, ...]."""
+        if (start := config.burn_in) > 0:
+            carry, _, _ = agent.apply(params, carry, batch.obs[:start], batch.reset[:start])
+            carry = jax.lax.stop_gradient(carry)
+            batch, target = jax.tree.map(lambda x: x[start:], (batch, target))
+        _, distribution, value = agent.apply(params, carry, batch.obs, batch.reset)
+        chosen = jnp.take_along_axis(distribution.preferences, batch.action[..., None], axis=-1)[..., 0]
+        total = 0.5 * jnp.square(chosen - target).mean()
+        return total, {
+            "loss": total,
+            "q_value": chosen.mean(),
+            "value_error": jnp.abs(value - batch.value).max(),
+        }
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Update
+
+    def learn(state: RunnerState, rollout: Rollout, key: jax.Array) -> tuple[RunnerState, dict[str, jax.Array]]:
+        """The gradient steps of one rollout. Metrics are scalars; episode_* are NaN where none ended."""
+        batch = rollout.transitions
+        state, reward = update_statistics(state, batch)
+        # Targets are those of the rollout's parameters, so no gradient enters them.
+        target = batch.value + advantages(batch, config.reward_scale * reward, rollout.last_value)
+
+        def to_sequences(x):  # [T, B, ...] -> [L, T / L * B, ...]
+            x = x.reshape(-1, config.sequence_length, *x.shape[1:])
+            return jnp.moveaxis(x, 1, 0).reshape(config.sequence_length, num_sequences, *x.shape[3:])
+
+        learned = batch._replace(raw_obs=None, info=None)
+        sequences = jax.tree.map(to_sequences, (learned, target))
+        carries = jax.tree.map(lambda x: x.reshape(num_sequences, *x.shape[2:]), rollout.start_carries)
+        progress = state.update / float(config.num_updates) if config.anneal_learning_rate else 0.0
+        learning_rate = config.learning_rate * jnp.maximum(1 - progress, 0.0)  # never below 0 beyond the run
+
+        def gradient_step(learner, indices):
+            params, opt_state = learner
+            minibatch = jax.tree.map(lambda x: jnp.take(x, indices, axis=1, mode="clip"), sequences)
+            carry = jax.tree.map(lambda x: jnp.take(x, indices, axis=0, mode="clip"), carries)
+            minibatch, carry = envs.over_devices(minibatch, axis=1), envs.over_devices(carry, axis=0)
+            gradient, metrics = jax.grad(loss, has_aux=True)(params, carry, *minibatch)
+            changes, opt_state = optimizer.update(gradient, opt_state, params)
+            params = jax.tree.map(lambda param, change: param - learning_rate * change, params, changes)
+            return (params, opt_state), metrics | {"grad_norm": optax.global_norm(gradient)}
+
+        epoch_keys = jax.random.split(key, config.update_epochs)
+        orders = jax.vmap(lambda key: jax.random.permutation(key, num_sequences))(epoch_keys)
+        indices = orders.reshape(num_gradient_steps, -1)
+        learner = (state.params, state.opt_state)
+        (params, opt_state), metrics = jax.lax.scan(gradient_step, learner, indices)
+
+        errors = metrics.pop("value_error")  # before the first gradient step, acting and learning agree
+        metrics = jax.tree.map(jnp.mean, metrics) | {"initial_value_error": errors[0]}
+        metrics |= {"learning_rate": jnp.asarray(learning_rate), "epsilon": epsilon(state.update).mean()}
+        state = state.replace(params=params, opt_state=opt_state, update=state.update + 1)
+        return state, metrics | episode_metrics(batch)
+
+    def update(state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:
+        """One rollout and its gradient steps."""
+        key, collect_key, learn_key = jax.random.split(state.key, 3)
+        state, rollout = collect(state.replace(key=key), collect_key)
+        return learn(state, rollout, learn_key)
+
+    def train(key: jax.Array) -> tuple[RunnerState, dict[str, jax.Array]]:
+        """The whole run as one scan; metrics [num_updates]."""
+        return jax.lax.scan(lambda state, _: update(state), init(key), length=config.num_updates)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Act
+
+    def forward(state: RunnerState, carry, obs, reset):
+        """Greedy policy and max Q over a segment of raw observations [T, B, ...], as in acting step by step."""
+        return agent.apply(state.params, carry, normalize(state.obs_statistics, obs), reset)
+
+    def act(state: RunnerState, carry, obs, reset, key, deterministic: bool = False):
+        """One step of the greedy policy on raw observations [B, ...].
+
+        Returns (carry, actions as the environment takes them [B, ...], values [B]).
+        """
+        carry, distribution, value = forward(state, carry, obs[None], reset[None])
+        action = distribution.mode() if deterministic else distribution.sample(seed=key)
+        return carry, to_env(action[0]), value[0]
+
+    return Trainer(
+        config=config,
+        env=env,
+        env_params=env_params,
+        num_updates=config.num_updates,
+        gradient=Gradient(num_gradient_steps, config.sequence_length, num_sequences // config.num_minibatches),
+        init=init,
+        update=update,
+        train=train,
+        collect=collect,
+        learn=learn,
+        advantages=advantages,
+        loss=loss,
+        act=act,
+        forward=forward,
+        initial_carry=lambda num_envs: agent.initialize_carry((num_envs,)),
+    )
+
+
+def main() -> None:
+    harness.main(Config, make_train, doc=__doc__, algo="pqn_arelit")
+
+
+if __name__ == "__main__":
+    main()
