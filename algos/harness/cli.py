@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn, TypedDict
 
 from algos.harness import compilation_cache, processes, run_dir, signals
 from algos.harness.errors import BadInput, exit_codes, one_line
@@ -256,7 +256,9 @@ def _flags(Config: type, base: Any, description: str, algo: str, argv: Sequence[
 
     output = io.StringIO()
     columns = os.environ.get("COLUMNS")
-    if not {"-h", "--help"} & set(argv):
+    if {"-h", "--help"} & set(argv):
+        Config = _explained(Config, base)
+    else:
         os.environ["COLUMNS"] = "10000"  # or tyro breaks the words of its messages
     try:
         with contextlib.redirect_stderr(output):
@@ -276,6 +278,21 @@ def _flags(Config: type, base: Any, description: str, algo: str, argv: Sequence[
             os.environ.pop("COLUMNS", None)
         else:
             os.environ["COLUMNS"] = columns
+
+
+def _explained(Config: type, base: Any) -> type:
+    """The Config for --help: its `core` as a dictionary of which every entry has a line of help."""
+    import tyro
+
+    import networks
+
+    lines = networks.hyperparameter_help(base.core["name"])
+    lines["name"] = "which core; `--core.name NAME --help` lists another one's hyperparameters"
+    helps = {key: f"{line[:1].upper()}{line[1:]}." if line else None for key, line in lines.items()}
+    entries = {key: Annotated[type(value), tyro.conf.arg(help=helps[key])] for key, value in base.core.items()}
+    kind = TypedDict("core", entries)  # type: ignore[operator]  # mypy wants the entries spelled out
+    core = ("core", kind, dataclasses.field(default_factory=lambda: base.core))
+    return dataclasses.make_dataclass(Config.__name__, [core], bases=(Config,), frozen=True)
 
 
 def _as_meant(argv: Sequence[str], fields: dict[str, Any]) -> list[str]:

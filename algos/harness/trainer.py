@@ -66,7 +66,7 @@ class Trainer(NamedTuple):
     advantages: Callable[..., Any]  # (transitions, reward [T, B], last value [B]) -> [T, B]: tests
     loss: Callable[..., Any]  # (params, carry [N, ...], transitions [L, N], ...) -> (loss, metrics): tests
     act: Callable[..., Any]  # (state, carry, obs, reset, key, deterministic) -> (carry, action, value): evaluation
-    forward: Callable[..., Any]  # (state, carry, obs [T, B, ...], reset [T, B]) -> (carry, policy, value): diagnose
+    forward: Callable[..., Any]  # (state, carry, obs [T, B, ...], reset) -> (carry, policy, value): diagnose
     initial_carry: Callable[..., Any]  # number of environments -> carry: evaluation, diagnose, export
 
     @property

@@ -250,7 +250,11 @@ def leave_out_pictures() -> None:
 
 MODULES = {
     "envs": types.SimpleNamespace(options=options, ENV_IDS=tuple(ENVS), ENV_FAMILIES=()),
-    "networks": types.SimpleNamespace(hyperparameters=hyperparameters, CORES=CORES),
+    "networks": types.SimpleNamespace(
+        hyperparameters=hyperparameters,
+        hyperparameter_help=lambda name: {key: f"{key} of {name}" for key in hyperparameters(name)},
+        CORES=CORES,
+    ),
 }
 
 

@@ -175,7 +175,9 @@ def test_no_more_episodes_at_once_than_in_the_runs_own_evaluations(main, hosted,
     returns = []
     summaries = evaluate._summaries
     monkeypatch.setattr(
-        evaluate, "_summaries", lambda measured, *how: returns.append(measured["return"]) or summaries(measured, *how)
+        evaluate,
+        "_summaries",
+        lambda measured, *how: returns.append(measured["return"]) or summaries(measured, *how),
     )
     sizes = hosted("tests.envs.host_environments:counter")
     code, out, err = main("run", "--episodes", episodes, "--json")
