@@ -290,7 +290,7 @@ def _explained(Config: type, base: Any) -> type:
     lines["name"] = "which core; `--core.name NAME --help` lists another one's hyperparameters"
     helps = {key: f"{line[:1].upper()}{line[1:]}." if line else None for key, line in lines.items()}
     entries = {key: Annotated[type(value), tyro.conf.arg(help=helps[key])] for key, value in base.core.items()}
-    kind = TypedDict("core", entries)  # type: ignore[operator]  # mypy wants the entries spelled out
+    kind = TypedDict("core", entries)  # type: ignore[misc]  # the entries are known only now
     core = ("core", kind, dataclasses.field(default_factory=lambda: base.core))
     return dataclasses.make_dataclass(Config.__name__, [core], bases=(Config,), frozen=True)
 

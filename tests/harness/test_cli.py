@@ -88,7 +88,7 @@ def test_help_lists_presets_environments_cores_and_the_options_of_the_chosen_one
     assert "--preset" in out and "--config" in out
     assert "--core.eta" not in out
     words = " ".join(out.replace("│", " ").split())  # lines are broken at the terminal's width
-    assert "D_model of gru. (default: 16)" in words and "N_layers of gru. (default: 1)" in words
+    assert "D_model of gru. (default: 6)" in words and "N_layers of gru. (default: 2)" in words
 
 
 def test_flags_override_the_preset_in_both_spellings():
