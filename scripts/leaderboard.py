@@ -1,14 +1,14 @@
 """Which memory is worth its cost: every core on every task, equal in size, settings and steps, as one table.
 
-    python scripts/leaderboard.py --smoke                                  # all parts in minutes; numbers mean nothing
+    python scripts/leaderboard.py --smoke                              # all parts in minutes; numbers mean nothing
     python scripts/leaderboard.py --cores gru arelit feedforward --tasks tmaze-passive-250 cartpole-p
-    python scripts/leaderboard.py --budget-scale 0.2 --output runs/fifth   # a fifth of the steps, for all cores alike
+    python scripts/leaderboard.py --budget-scale 0.2 --output runs/fifth   # a fifth of the steps, all cores alike
     python scripts/leaderboard.py --print-jobs                             # a command per job, for SLURM or wandb
     python scripts/leaderboard.py --job arelit tmaze-passive-250           # one of them
 
 A job is a core on a task. It chooses the learning rate, trains all seeds in one program by the trainer's own
-command, and evaluates them. Jobs run one after the other; what is done is skipped, what was interrupted goes on from
-its last checkpoint, and a job that fails leaves the others alone. The output directory gets:
+command, and evaluates them. Jobs run one after the other; what is done is skipped, what was interrupted goes on
+from its last checkpoint, and a job that fails leaves the others alone. The output directory gets:
 
     leaderboard.yaml           what holds for all jobs, the first command, commit, versions, hardware
     results.csv                a row per core, task and seed of all jobs that are done
@@ -78,7 +78,7 @@ PPO = f"{AROUND} --num-envs 32 --num-steps 128 --sequence-length 128 --num-minib
 # Episodes of 252 steps, with the cue at their start: a sequence holds a whole one.
 LONG = f"{AROUND} --num-envs 16 --num-steps 256 --sequence-length 256 --num-minibatches 4 --ent-coef 0.01"
 # Without their last action agents that draw actions cannot know what the answer was to.
-LAST_ACTION = "--previous-action-reward True"
+LAST_ACTION = "--previous-action-reward"
 MYSTERY_PATH = "--env.id MysteryPath-Grid-Easy-v0 --env.observation symbolic --update-epochs 3"
 
 TASKS = {
@@ -146,12 +146,21 @@ class Settings(NamedTuple):
     num_seeds: int
     budget_scale: float
     episodes: int  # of an evaluation, per seed
+    smoke: bool
 
 
-FULL = Settings(num_seeds=5, budget_scale=1.0, episodes=128)
-SMOKE = Settings(num_seeds=2, budget_scale=1e-6, episodes=8)
-"""One update per run: enough to see that every part works."""
+FULL = Settings(num_seeds=5, budget_scale=1.0, episodes=128, smoke=False)
+SMOKE = Settings(num_seeds=2, budget_scale=1e-6, episodes=4, smoke=True)
+"""One small update per run: enough to see that every part works."""
 SMOKE_CORES = ("gru", "feedforward")
+# Of every trainer one, with and without the last action, a score and pictures.
+SMOKE_TASKS = ("tmaze-v2-40", "minigrid-memory-s11", "bandit-easy", "double-pendulum-p", "mystery-path-easy")
+SMOKE_FLAGS = {
+    "a2c_arelit": "--num-envs 4 --eval-episodes 4",
+    "ppo_arelit": "--num-envs 4 --num-minibatches 2 --update-epochs 1 --eval-episodes 4",
+    "ppo_arelit_continuous": "--num-envs 4 --num-minibatches 2 --update-epochs 1 --eval-episodes 4",
+}
+"""By trainer, after the task's."""
 
 LEADERBOARD, RESULTS, TABLES, PICTURE = "leaderboard.yaml", "results.csv", "leaderboard.md", "leaderboard.png"
 JOBS, SEARCH, RUN, RESULT = "jobs", "search.csv", "run", "result.csv"
@@ -173,6 +182,12 @@ class Job(NamedTuple):
         return TASKS[self.task].trainer
 
     @property
+    def flags(self) -> list[str]:
+        """Those that hold for every core."""
+        smoke = SMOKE_FLAGS[self.trainer] if self.settings.smoke else ""
+        return [*TASKS[self.task].flags.split(), *smoke.split()]
+
+    @property
     def budget(self) -> int:
         return max(1, round(TASKS[self.task].budget * self.settings.budget_scale))
 
@@ -182,8 +197,7 @@ class Job(NamedTuple):
 
     def parse(self, flags: Sequence[str]) -> Any:
         """The Config of the task's flags and these."""
-        module = algos.TRAINERS[self.trainer]
-        words = [*TASKS[self.task].flags.split(), *flags]
+        module, words = algos.TRAINERS[self.trainer], [*self.flags, *flags]
         return cli.parse(module.Config, PRESETS[self.trainer], module.__doc__, self.trainer, words).config
 
 
@@ -389,7 +403,7 @@ def run_job(job: Job) -> None:
         core = sized_flags(job)
         rate = choose_rate(job, core)
         path = job.path / RUN
-        flags = [*TASKS[job.task].flags.split(), *core, "--learning-rate", repr(rate), "--total-timesteps",
+        flags = [*core, "--learning-rate", repr(rate), "--total-timesteps",
                  str(job.budget), "--num-seeds", str(job.settings.num_seeds), "--run-dir", str(path)]  # fmt: skip
         train(job, flags, path)
         rows = result_rows(job, rate, path)
@@ -398,8 +412,7 @@ def run_job(job: Job) -> None:
 
 def train(job: Job, flags: list[str], path: Path) -> None:
     """Runs the trainer's command in this process, or goes on with the run that is in `path`."""
-    module = algos.TRAINERS[job.trainer]
-    config = cli.parse(module.Config, PRESETS[job.trainer], module.__doc__, job.trainer, flags).config
+    module, config = algos.TRAINERS[job.trainer], job.parse(flags)
     if (path / run_dir.CONFIG).exists():
         stored = run_dir.load_config(path, module.Config, job.trainer, "output")
         for field in dataclasses.fields(module.Config):
@@ -407,10 +420,12 @@ def train(job: Job, flags: list[str], path: Path) -> None:
             if field.name not in ("run_dir", "resume") and then != now:
                 raise RunError(f"{path}: was begun with {field.name}={then}, and the task's row now says {now}; "
                                "remove the job's directory to begin again")  # fmt: skip
-        flags = ["--resume", str(path)]
+        command = ["--resume", str(path)]
+    else:
+        command = [*job.flags, *flags]
     if is_trained(path, config.num_updates):  # it was stopped while it was evaluated
         return
-    before, sys.argv = sys.argv, [f"algos/{job.trainer}.py", *flags]
+    before, sys.argv = sys.argv, [f"algos/{job.trainer}.py", *command]
     try:
         module.main()
     except SystemExit as end:
@@ -639,7 +654,7 @@ def describe(table: Any, settings: Settings, failed: Sequence[str]) -> str:
     text = "# Which memory is worth its cost\n\n"
     if settings.budget_scale != 1:
         text += f"Every core had {settings.budget_scale:g} of the full steps of every task.\n\n"
-    if settings.budget_scale == SMOKE.budget_scale:
+    if settings.smoke:
         text += "**This is a trial of the script, one update per run: its numbers mean nothing.**\n\n"
     for line in failed:
         text += f"Failed: {line}\n\n"
@@ -700,7 +715,7 @@ def fairness(table: Any, settings: Settings) -> str:
         f"Agents are of one size: {table.parameters.min():,} to {table.parameters.max():,} parameters, encoder "
         f"and heads included. The width of a core is computed from {PARAMETERS:,}.",
         "On a task all cores have the same trainer, sequence length, steps and settings, see above. Where the "
-        "settings say `--previous-action-reward True`, all cores see their last action and reward, and the best "
+        "settings say `--previous-action-reward`, all cores see their last action and reward, and the best "
         "without memory is that with the last action; elsewhere none does.",
         f"The learning rate is chosen for each core and task from {', '.join(f'{rate:g}' for rate in RATES)}: the "
         f"best mean return, drawn, of {len(SEARCH_SEEDS)} seeds that are not reported, after {SEARCH_SHARE:g} of "
@@ -828,6 +843,16 @@ def command_of(job: Job, path: Path, smoke: bool) -> str:
     )
 
 
+def compile_shortly() -> None:
+    """Sets XLA's flags for programs that run a few times only: less time goes into them, and they are slower."""
+    import jaxlib
+
+    flags = ["--xla_backend_optimization_level=0"]
+    if jaxlib.__version__.startswith("0.10."):  # XLA ends the process at a flag that it does not know
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
+
+
 def run(jobs: Sequence[Job]) -> Iterator[str]:
     """Runs what is not done, one job after the other, and yields "" after each, or in one line why it failed."""
     import jax
@@ -877,8 +902,8 @@ def main() -> None:
                         help="share of every task's steps, for all cores alike (default: 1)")  # fmt: skip
     parser.add_argument("--output", help="directory, continued if it is there (default: runs/leaderboard)")
     parser.add_argument("--smoke", action="store_true",
-                        help=f"all tasks with {' and '.join(SMOKE_CORES)}, {SMOKE.num_seeds} seeds and one update "
-                        "per run, unless other flags say otherwise: whether everything works")  # fmt: skip
+                        help=f"{' and '.join(SMOKE_CORES)} on {len(SMOKE_TASKS)} tasks, {SMOKE.num_seeds} seeds and one "
+                        "update per run, unless other flags say otherwise: whether everything works")  # fmt: skip
     parser.add_argument("--job", nargs=2, metavar=("CORE", "TASK"), help="run one job and write no tables")
     parser.add_argument("--print-jobs", action="store_true", help="print a command per job and run none")
     with signals.stopping_at_once(), exit_codes():
@@ -893,7 +918,7 @@ def main() -> None:
         cores = pick(
             "cores", args.cores, SMOKE_CORES if args.smoke else list(networks.CORES), list(networks.CORES)
         )
-        tasks = pick("tasks", args.tasks, list(TASKS), list(TASKS))
+        tasks = pick("tasks", args.tasks, SMOKE_TASKS if args.smoke else list(TASKS), list(TASKS))
         path = cli.user_path(args.output or ("runs/leaderboard-smoke" if args.smoke else "runs/leaderboard"))
         jobs = [Job(core, task, settings, path / JOBS / task / core) for task in tasks for core in cores]
         check_directory(path, settings)
@@ -901,6 +926,8 @@ def main() -> None:
             for job in jobs:
                 print(command_of(job, path, args.smoke))
             return
+        if args.smoke:
+            compile_shortly()
         compilation_cache.enable()
         cli.check_jax()
         create(path, settings)
