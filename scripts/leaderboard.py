@@ -902,8 +902,8 @@ def main() -> None:
                         help="share of every task's steps, for all cores alike (default: 1)")  # fmt: skip
     parser.add_argument("--output", help="directory, continued if it is there (default: runs/leaderboard)")
     parser.add_argument("--smoke", action="store_true",
-                        help=f"{' and '.join(SMOKE_CORES)} on {len(SMOKE_TASKS)} tasks, {SMOKE.num_seeds} seeds and one "
-                        "update per run, unless other flags say otherwise: whether everything works")  # fmt: skip
+                        help=f"{' and '.join(SMOKE_CORES)} on {len(SMOKE_TASKS)} tasks, {SMOKE.num_seeds} seeds and "
+                        "one update per run, unless other flags say otherwise: whether everything works")  # fmt: skip
     parser.add_argument("--job", nargs=2, metavar=("CORE", "TASK"), help="run one job and write no tables")
     parser.add_argument("--print-jobs", action="store_true", help="print a command per job and run none")
     with signals.stopping_at_once(), exit_codes():
@@ -915,10 +915,9 @@ def main() -> None:
         settings = settings_of(args)
         if args.job:
             args.cores, args.tasks = [args.job[0]], [args.job[1]]
-        cores = pick(
-            "cores", args.cores, SMOKE_CORES if args.smoke else list(networks.CORES), list(networks.CORES)
-        )
-        tasks = pick("tasks", args.tasks, SMOKE_TASKS if args.smoke else list(TASKS), list(TASKS))
+        all_cores, all_tasks = list(networks.CORES), list(TASKS)
+        cores = pick("cores", args.cores, SMOKE_CORES if args.smoke else all_cores, all_cores)
+        tasks = pick("tasks", args.tasks, SMOKE_TASKS if args.smoke else all_tasks, all_tasks)
         path = cli.user_path(args.output or ("runs/leaderboard-smoke" if args.smoke else "runs/leaderboard"))
         jobs = [Job(core, task, settings, path / JOBS / task / core) for task in tasks for core in cores]
         check_directory(path, settings)

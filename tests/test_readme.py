@@ -49,6 +49,7 @@ SKIPPED = {
     r"(python -m )?jupyter ": "interactive; tests/scripts/test_notebooks.py executes the notebooks",
     r"python .*\bcraftax": "needs the extra craftax",
     r"(MUJOCO_GL=\w+ )?python .*\bMemoryMaze|python .*\bmemorymaze-": "needs the extra for Memory Maze",
+    r"python scripts/leaderboard\.py": "takes minutes to days; tests/scripts/test_leaderboard.py runs it small",
     r"python .*\bmy_package\b": "names a package of the reader's",
     r"python .*--wandb online": "needs the network and an account",
     r"(srun |export JAX_|(JAX_\w+=\S+ )*python scripts/join\.py)": "needs several processes",
