@@ -636,6 +636,8 @@ def cell(table: Any, core: str, task: str, column: str) -> tuple[float, float, f
     if not np.isfinite(values).any():
         return (math.nan,) * 3
     mean, half = (float(each) for each in confidence_interval(values))
+    if column.startswith("success"):  # a proportion
+        return mean, max(0.0, mean - half), min(1.0, mean + half)
     return mean, mean - half, mean + half
 
 
@@ -901,9 +903,12 @@ def main() -> None:
     parser.add_argument("--budget-scale", type=float,
                         help="share of every task's steps, for all cores alike (default: 1)")  # fmt: skip
     parser.add_argument("--output", help="directory, continued if it is there (default: runs/leaderboard)")
-    parser.add_argument("--smoke", action="store_true",
-                        help=f"{' and '.join(SMOKE_CORES)} on {len(SMOKE_TASKS)} tasks, {SMOKE.num_seeds} seeds and "
-                        "one update per run, unless other flags say otherwise: whether everything works")  # fmt: skip
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help=f"whether everything works: {' and '.join(SMOKE_CORES)} on {len(SMOKE_TASKS)} tasks, "
+        f"{SMOKE.num_seeds} seeds and one update per run, unless other flags say otherwise",
+    )
     parser.add_argument("--job", nargs=2, metavar=("CORE", "TASK"), help="run one job and write no tables")
     parser.add_argument("--print-jobs", action="store_true", help="print a command per job and run none")
     with signals.stopping_at_once(), exit_codes():
