@@ -153,7 +153,7 @@ FULL = Settings(num_seeds=5, budget_scale=1.0, episodes=128, smoke=False)
 SMOKE = Settings(num_seeds=2, budget_scale=1e-6, episodes=4, smoke=True)
 """One small update per run: enough to see that every part works."""
 SMOKE_CORES = ("gru", "feedforward")
-# Both kinds of trainer, with and without the last action, a score and pictures. Not the pendulum, whose physics take
+# A2C and PPO, with and without the last action, a score and pictures. Not the pendulum, whose physics take two to
 # three minutes per core to compile and play.
 SMOKE_TASKS = ("tmaze-v2-40", "minigrid-memory-s11", "bandit-easy", "mystery-path-easy")
 SMOKE_FLAGS = {
