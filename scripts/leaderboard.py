@@ -124,7 +124,8 @@ INNER = {
     "lru": {"n_layers": 2, "d_state": 64},
     "s5": {"n_layers": 2, "d_state": 64},
     "rtu": {"n_layers": 2, "d_state": 64, "d_ffc": 128},
-    "mamba2": {"n_layers": 2, "n_heads": 2},
+    # A command line takes no infinity; a step size of 1e9 is as good as no ceiling.
+    "mamba2": {"n_layers": 2, "n_heads": 2, "dt_ceiling": 1e9},
     "gated_deltanet": {"n_layers": 2, "n_heads": 2},
     "mlstm": {"n_layers": 2, "n_heads": 2},
 }
@@ -208,8 +209,10 @@ def sized_flags(job: Job) -> list[str]:
     Raises:
         RunError: no width comes near enough.
     """
-    by_name = job.parse(["--core.name", job.core])
-    hyperparameters = networks.hyperparameters(job.core) | INNER.get(job.core, {})
+    inner = INNER.get(job.core, {})
+    flags = ["--core.name", job.core, *core_flags(inner)]
+    by_name = job.parse(flags)
+    hyperparameters = networks.hyperparameters(job.core) | inner
     agent = _AgentSizes(by_name)
 
     def parameters(width: int) -> int:
@@ -224,12 +227,14 @@ def sized_flags(job: Job) -> list[str]:
     if abs(found - PARAMETERS) > TOLERANCE * PARAMETERS:
         raise RunError(f"has {found} parameters at d_model={width}, the width nearest to {PARAMETERS}; must be "
                        f"within {TOLERANCE:.1%} of it")  # fmt: skip
+    # What the trainer's own default core would set otherwise is among them.
     wanted = hyperparameters | {"d_model": width}
-    flags = ["--core.name", job.core]
-    for name, value in wanted.items():  # what the trainer's own default core would set otherwise is among them
-        if by_name.core[name] != value:
-            flags += [f"--core.{name.replace('_', '-')}", str(value)]
-    return flags
+    return flags + core_flags({name: value for name, value in wanted.items() if by_name.core[name] != value})
+
+
+def core_flags(hyperparameters: dict[str, Any]) -> list[str]:
+    pairs = [(f"--core.{name.replace('_', '-')}", str(value)) for name, value in hyperparameters.items()]
+    return [word for pair in pairs for word in pair]
 
 
 class _AgentSizes:
@@ -540,7 +545,11 @@ def estimate(jobs: Sequence[Job]) -> float:
     for job in jobs:
         if job.core not in measured:
             begin = time.monotonic()
-            search = compile_search(job, sized_flags(job))
+            try:
+                search = compile_search(job, sized_flags(job))
+            except (BadInput, RunError) as error:  # the job itself will end with it; others can be measured
+                say(f"{job.core} on {job.task}: not measured: {one_line(error)}")
+                continue
             state, _ = search.programs.update(search.values, search.programs.init(search.values, search.keys))
             jax.block_until_ready(state)
             started = time.monotonic() - begin
@@ -549,7 +558,8 @@ def estimate(jobs: Sequence[Job]) -> float:
             measured[job.core] = started, (time.monotonic() - begin) / search.steps_per_update
             say(f"{job.core}: {1 / measured[job.core][1]:,.0f} env steps/s on {job.task}")
     # The choice, the run and its evaluations are compiled.
-    return sum(3 * measured[job.core][0] + steps_of(job) * measured[job.core][1] for job in jobs)
+    known = [job for job in jobs if job.core in measured]
+    return sum(3 * measured[job.core][0] + steps_of(job) * measured[job.core][1] for job in known)
 
 
 def steps_of(job: Job) -> float:
