@@ -57,7 +57,7 @@ SKIPPED = {
 
 A2C_SMALL = "--num-envs 2 --num-steps 8 --total-timesteps 16 --eval-episodes 2".split()
 PPO_SMALL = [*A2C_SMALL, *"--sequence-length 4 --num-minibatches 2 --update-epochs 1".split()]
-SMALL = {name: PPO_SMALL if name.startswith("ppo") else A2C_SMALL for name in TRAINERS}
+SMALL = {name: PPO_SMALL if name.startswith(("ppo", "pqn")) else A2C_SMALL for name in TRAINERS}
 # Flags that keep a script small. A sweep compares returns, so an episode must end: T-Maze's do after 1,000 steps.
 SCRIPTS = {"evaluate": ["--episodes", "2"], "diagnose": ["--episodes", "16"]}
 SCRIPTS |= dict.fromkeys(("plot", "export", "sweep"), [])

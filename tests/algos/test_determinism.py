@@ -16,6 +16,7 @@ SMALL = """--num-envs 4 --num-steps 16 --total-timesteps 192 --eval-episodes 2 -
 --core.n-layers 1 --core.d-model 8""".split()
 FLAGS = {
     "a2c_arelit": "--env.corridor-len 4 --core.d-head 4 --core.d-ffc 8",
+    "pqn_arelit": "--env.corridor-len 4 --core.name gru --sequence-length 8 --num-minibatches 2",
     "ppo_arelit": "--core.name gru --sequence-length 8 --num-minibatches 2 --update-epochs 2",
 }
 
@@ -27,7 +28,9 @@ def start(algo, run_dir, hash_seed):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-@pytest.mark.parametrize("algo", ["a2c_arelit", pytest.param("ppo_arelit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "algo", ["a2c_arelit", *(pytest.param(algo, marks=pytest.mark.slow) for algo in ("ppo_arelit", "pqn_arelit"))]
+)
 def test_two_runs_of_one_command_are_equal_bit_for_bit(algo, tmp_path):
     paths = (tmp_path / "one", tmp_path / "other")
     for process in [start(algo, path, hash_seed) for hash_seed, path in enumerate(paths, start=1)]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import envs
-from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
+from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous, pqn_arelit
 from tests.algos.trainers import small_config
 from tests.marks import slow_if
 
@@ -24,14 +24,17 @@ OTHERS += [each for each in envs.ENV_IDS if each.startswith("gymnax/") and each[
 IDS = REPRESENTATIVE | {each: {} for each in OTHERS if each not in REPRESENTATIVE}
 
 
-@pytest.mark.parametrize("trainer", ["ppo", "a2c"])
+@pytest.mark.parametrize("trainer", ["ppo", "a2c", pytest.param("pqn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "env_id", [pytest.param(each, marks=slow_if(each not in REPRESENTATIVE), id=each) for each in IDS]
 )
 def test_a_task_trains_one_update(env_id, trainer):
     env, params = envs.make(env_id, **IDS[env_id])
     discrete = hasattr(env.action_space(params), "n")
-    module = a2c_arelit if trainer == "a2c" else ppo_arelit if discrete else ppo_arelit_continuous
+    ppo = ppo_arelit if discrete else ppo_arelit_continuous
+    module = {"a2c": a2c_arelit, "ppo": ppo, "pqn": pqn_arelit}[trainer]
+    if trainer == "pqn" and not discrete:
+        pytest.skip("PQN takes discrete actions only")
     config = small_config(module, env={"id": env_id, **IDS[env_id]}, normalize_observations=False)
     built = module.make_train(config)
     state, metrics = jax.jit(lambda key: built.update(built.init(key)))(jax.random.key(0))

@@ -10,7 +10,7 @@ import itertools
 import pytest
 
 import algos
-from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
+from algos import ppo_arelit, ppo_arelit_continuous, pqn_arelit
 
 PPO = (ppo_arelit, ppo_arelit_continuous)
 EVERYWHERE = tuple(algos.TRAINERS.values())
@@ -18,18 +18,20 @@ EVERYWHERE = tuple(algos.TRAINERS.values())
 SAME = {
     "Config.num_updates": EVERYWHERE,
     "make_train.normalize": EVERYWHERE,
-    "make_train.init": (*PPO, a2c_arelit),
+    "make_train.init": EVERYWHERE,
     "make_train.collect": PPO,
-    "make_train.collect.policy": (*PPO, a2c_arelit),
-    "make_train.collect.step.value_of_final_obs": (*PPO, a2c_arelit),
-    "make_train.update_statistics": (*PPO, a2c_arelit),
-    "make_train.advantages": (*PPO, a2c_arelit),
+    "make_train.collect.sequence": (*PPO, pqn_arelit),
+    "make_train.learn.to_sequences": (*PPO, pqn_arelit),
+    "make_train.collect.policy": EVERYWHERE,
+    "make_train.collect.step.value_of_final_obs": EVERYWHERE,
+    "make_train.update_statistics": EVERYWHERE,
+    "make_train.advantages": EVERYWHERE,
     "make_train.loss": PPO,
     "make_train.learn": PPO,
-    "make_train.update": PPO,
+    "make_train.update": (*PPO, pqn_arelit),
     "make_train.train": EVERYWHERE,
     "make_train.forward": EVERYWHERE,
-    "make_train.act": (*PPO, a2c_arelit),
+    "make_train.act": EVERYWHERE,
     "Config.__post_init__": PPO,
 }
 

@@ -14,7 +14,7 @@ import pytest
 
 import algos
 import networks
-from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
+from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous, pqn_arelit
 from tests.algos.toy import Toy, environment_is
 from tests.marks import slow_if, stands_for_others
 
@@ -28,7 +28,7 @@ class Case:
     num_actions: int  # 0: continuous
 
     @property
-    def is_ppo(self) -> bool:
+    def has_minibatches(self) -> bool:
         return "sequence_length" in self.field_names
 
     @property
@@ -48,6 +48,7 @@ CASES = {
         Case("ppo_discrete", ppo_arelit, 3),
         Case("a2c_discrete", a2c_arelit, 3),
         Case("a2c_continuous", a2c_arelit, 0),
+        Case("pqn", pqn_arelit, 3),
     )
 }
 MODULES = algos.TRAINERS
@@ -84,7 +85,7 @@ def small_core(name: str) -> dict[str, Any]:
 
 
 def small_config(module: ModuleType, **settings: Any):
-    """A Config small enough to compile and run in a second; A2C leaves out what it does not have."""
+    """A Config small enough to compile and run in a second, without what only other trainers have."""
     defaults = dict(
         num_envs=4,
         num_steps=16,
@@ -92,14 +93,22 @@ def small_config(module: ModuleType, **settings: Any):
         eval_episodes=3,
         actor_hidden=16,
         critic_hidden=16,
+        q_hidden=16,
         core=small_core("feedforward"),
         normalize_observations=True,
         normalize_rewards=True,
+        sequence_length=8,
+        num_minibatches=2,
+        update_epochs=2,
     )
-    of_ppo = dict(sequence_length=8, num_minibatches=2, update_epochs=2)
-    if "sequence_length" in (field.name for field in fields(module.Config)):
-        defaults |= of_ppo
-    return module.Config(**defaults | settings)
+    has, others = field_names(module), set().union(*map(field_names, MODULES.values()))
+    # A name that no trainer has is an error.
+    settings = {name: value for name, value in (defaults | settings).items() if name in has or name not in others}
+    return module.Config(**settings)
+
+
+def field_names(module: ModuleType) -> set[str]:
+    return {field.name for field in fields(module.Config)}
 
 
 class Built(NamedTuple):
