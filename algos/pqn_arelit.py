@@ -46,7 +46,7 @@ class Config:
     """First seed; the others are seed + 1, seed + 2, ..."""
     num_seeds: fields.Count = 1
     """Seeds trained side by side in one program."""
-    total_timesteps: fields.Steps = 300_000
+    total_timesteps: fields.Steps = 1_000_000
     """Environment steps per seed, rounded up to whole updates."""
     eval_episodes: fields.Count = 32
     """Fresh episodes of every evaluation."""
@@ -90,13 +90,13 @@ class Config:
     """First steps of every sequence that only renew its memory, without gradient or loss."""
     epsilon_start: Annotated[fields.Fraction, fields.TRACED] = 1.0
     """Probability of a random action at the start."""
-    epsilon_end: Annotated[fields.Fraction, fields.TRACED] = 0.05
+    epsilon_end: Annotated[fields.Fraction, fields.TRACED] = 0.02
     """Probability of a random action once it is annealed."""
-    anneal_epsilon: Annotated[fields.Fraction, fields.TRACED] = 0.1
+    anneal_epsilon: Annotated[fields.Fraction, fields.TRACED] = 0.3
     """Share of the run over which epsilon falls linearly to its end; 0: the end from the start on."""
     epsilon_spread: Annotated[fields.NonNegative, fields.TRACED] = 0.0
     """Environment i of B explores with epsilon^(1 + spread x i / (B - 1)); 0: one for all, Ape-X: 7."""
-    learning_rate: Annotated[fields.Positive, fields.TRACED] = 1e-3
+    learning_rate: Annotated[fields.Positive, fields.TRACED] = 2e-3
     """RAdam's step size."""
     anneal_learning_rate: bool = True
     """Lower the learning rate linearly to zero over the run."""

@@ -176,7 +176,7 @@ PQN: dict[str, Preset] = {
         "update_epochs": 4,
         "num_minibatches": 4,
     },
-    "memorychain": {},
+    "memorychain": {"env": {"id": "gymnax/MemoryChain-bsuite", "memory_length": 20}, "total_timesteps": 500_000},
 }
 
 PRESETS: dict[str, dict[str, Preset]] = {
