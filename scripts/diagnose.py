@@ -20,7 +20,8 @@ c_t the core's carry before the observation of step t, and T the last step of th
 * Probe: a linear readout of c_t, fitted to one half of the episodes and scored on the other. It reads off the cue
   (accuracy; T-Mazes, MemoryChain), elsewhere what varies in the first observation (R^2).
 * Gradient of the action at T with respect to the observation at t: Frobenius norm of the Jacobian of the policy's
-  mean, or, for discrete actions, of the log-odds of the likeliest, which do not fade as the policy becomes sure.
+  mean, or, for discrete actions, of the log-odds of the likeliest, which do not fade as the policy becomes sure. A
+  trainer of Q values has no such odds: there it is that of the lead of the best Q value over the second best.
 
 Episodes that end before a step have no part in what is said of it. A longer corridor is also a longer walk: where
 success is lost because the agent does not arrive, episodes run into the time limit, which the page shows apart.
@@ -173,6 +174,9 @@ def make_gradient(trainer: Any, episodes: int, num_steps: int, obs_scale: float)
 
         def action(obs):  # -> [B, entries]
             _, distribution, _ = trainer.forward(state, start.carry, obs, reset)
+            if hasattr(distribution, "preferences"):  # Q values
+                best, second = jnp.moveaxis(jax.lax.top_k(distribution.preferences[-1], 2)[0], -1, 0)
+                return (best - second)[:, None]
             if not hasattr(distribution, "logits"):
                 return distribution.mode()[-1]
             logits = distribution.logits[-1]
