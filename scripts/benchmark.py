@@ -8,6 +8,7 @@
     python scripts/benchmark.py cores                              # acting, learning and memory, paper's sizes
     python scripts/benchmark.py exported                           # a policy's file called from Python, same sizes
     python scripts/benchmark.py ppo                                # the same trainer with three cores
+    python scripts/benchmark.py pqn                                # PQN against PPO, the same sizes
     python scripts/benchmark.py scaling                            # 1, 4, 16 and 64 seeds, T-Maze and Brax
     python scripts/benchmark.py scaling --algo a2c_arelit --preset tmaze-arelit --seeds 1 64
     python scripts/benchmark.py bridge                             # Memory Maze in workers; needs the extra
@@ -40,7 +41,7 @@ from gymnax.environments import spaces
 
 import envs
 import networks
-from algos import TRAINERS, a2c_arelit, harness, ppo_arelit
+from algos import TRAINERS, a2c_arelit, harness, ppo_arelit, pqn_arelit
 from algos.harness import LoadedRun, devices, footprint, loop, restore
 from algos.presets import PRESETS
 from envs import memory_maze
@@ -558,6 +559,30 @@ def ppo() -> Results:
     return results
 
 
+def pqn() -> Results:
+    """PQN and PPO with the same core, environment, rollout, epochs and minibatches; their updates take turns."""
+    updates, steps = {}, 0
+    for name, module in (("ppo_arelit", ppo_arelit), ("pqn_arelit", pqn_arelit)):
+        config = module.Config(
+            env=ppo_arelit.Config().env,
+            core=ppo_arelit.Config().core,
+            num_envs=16,
+            num_steps=128,
+            sequence_length=128,
+            update_epochs=4,
+            num_minibatches=8,
+        )
+        steps, built = config.num_envs * config.num_steps, module.make_train(config)
+        state = jax.jit(built.init)(jax.random.key(0))
+        updates[name] = functools.partial(compile_timed(built.update, state)[0], state)
+    seconds: dict[str, list[float]] = {name: [] for name in updates}
+    for _ in range(5):
+        for name, update in updates.items():
+            seconds[name].append(median_seconds(update, repeats=1))
+    rates = {name: steps / statistics.median(each) for name, each in seconds.items()}
+    return {"env_steps_per_second": rates, "pqn against ppo": rates["pqn_arelit"] / rates["ppo_arelit"]}
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Scaling
 
@@ -638,6 +663,7 @@ PARTS = {
     "cores": cores,
     "exported": exported,
     "ppo": ppo,
+    "pqn": pqn,
     "scaling": scaling,
     "bridge": bridge,
 }
