@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous
+from algos import a2c_arelit, ppo_arelit, ppo_arelit_continuous, pqn_arelit
 from algos.presets import PRESETS
 
 ARELIT = dict(name="arelit", n_layers=4, d_model=128, d_head=64, d_ffc=128, n_heads=4, eta=4, r=2)
@@ -32,6 +32,14 @@ MEMORY_MAZE |= dict(conv_channels=(32, 64, 128, 256), conv_kernels=(4,) * 4, con
 HALFCHEETAH = COMMON | NORMAL | dict(total_timesteps=100_000_000, num_envs=8, num_steps=512, learning_rate=1e-4)
 HALFCHEETAH |= dict(num_minibatches=4, update_epochs=10, clip_eps=0.2, ent_coef=0.0, max_grad_norm=0.25)
 
+CRAFTAX_PQN = dict(total_timesteps=10**10, num_envs=1024, num_steps=128, sequence_length=128, burn_in=0)
+CRAFTAX_PQN |= dict(core=dict(name="lstm", n_layers=1, d_model=512), encoder_widths=(512,))
+CRAFTAX_PQN |= dict(epsilon_start=1.0, epsilon_end=0.005, anneal_epsilon=0.1, epsilon_spread=0.0, gamma=0.99)
+CRAFTAX_PQN |= dict(gae_lambda=0.5, learning_rate=3e-4, anneal_learning_rate=True, max_grad_norm=0.5)
+CRAFTAX_PQN |= dict(
+    update_epochs=4, num_minibatches=4, reward_scale=1.0, env={"id": "craftax/Craftax-Symbolic-v1"}
+)
+
 PUBLISHED = {
     (a2c_arelit, "tmaze-arelit"): TMAZE | dict(core=ARELIT),
     (a2c_arelit, "tmaze-relit"): TMAZE | dict(core=RELIT),
@@ -52,6 +60,7 @@ PUBLISHED = {
     | dict(core=ARELIT | dict(d_model=512, d_ffc=512, n_heads=8, r=7), env={"id": "MemoryMaze-15x15-v0"}),
     (ppo_arelit, "craftax-arelit"): CRAFTAX | dict(core=ARELIT | dict(eta=8)),
     (ppo_arelit, "craftax-gtrxl128"): CRAFTAX | dict(core=GTRXL | dict(memory_len=128)),
+    (pqn_arelit, "craftax-pqn"): CRAFTAX_PQN,
     (ppo_arelit_continuous, "halfcheetah-arelit"): HALFCHEETAH
     | dict(core=ARELIT | dict(n_layers=3, n_heads=1), sequence_length=512),
 }

@@ -187,9 +187,9 @@ class Leaky:
 
     w = jnp.array([3.0, 4.0] + [0.0] * 14)  # of norm 5
 
-    def __init__(self, discrete):
+    def __init__(self, discrete, q_values=False):
         self.env, self.env_params = envs.make("TMaze-v2", corridor_len=4, max_episode_steps=4)
-        self.discrete = discrete
+        self.discrete, self.q_values = discrete, q_values
 
     def initial_carry(self, batch):
         return jnp.zeros(batch)
@@ -201,6 +201,9 @@ class Leaky:
         _, memory = jax.lax.scan(lambda m, x: (m / 2 + x @ self.w,) * 2, carry, obs)  # [T, B]
         if not self.discrete:
             return carry, SimpleNamespace(mode=lambda: jnp.stack([memory, 2 * memory], axis=-1)), memory
+        if self.q_values:
+            q = jnp.stack([memory, 0 * memory, memory - 100], axis=-1)
+            return carry, SimpleNamespace(preferences=q, logits=-jnp.inf * q), memory
         return carry, SimpleNamespace(logits=jnp.stack([memory, 0 * memory, 0 * memory], axis=-1)), memory
 
 
@@ -212,6 +215,12 @@ def test_gradients_are_those_of_the_log_odds_or_of_every_entry_of_the_mean(discr
     np.testing.assert_allclose(norms, np.broadcast_to(expected[:, None], (4, 3)), rtol=1e-5)
     halves, _ = diagnose.make_gradient(Leaky(discrete), 3, 4, 0.5)(0, jax.random.key(0))
     np.testing.assert_allclose(halves, norms, rtol=1e-5)  # with respect to what the policy sees
+
+
+def test_gradients_of_q_values_are_those_of_the_lead_of_the_best_over_the_second():
+    norms, _ = diagnose.make_gradient(Leaky(True, q_values=True), 3, 4, 1.0)(0, jax.random.key(0))
+    expected = 5 * 0.5 ** np.array([3, 2, 1, 0])
+    np.testing.assert_allclose(norms, np.broadcast_to(expected[:, None], (4, 3)), rtol=1e-5)
 
 
 def played_to(trainer, state, key, episodes, num_steps):
