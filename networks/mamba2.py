@@ -126,7 +126,7 @@ class Mamba2(Stack):
     """steps that the short convolution sees"""
     dt_floor: float = 0.0
     """smallest time step"""
-    dt_ceiling: float = math.inf
+    dt_ceiling: float = 1e9  # no bound in effect; finite, so that a config and JSON can hold it
     """largest time step"""
 
     def __post_init__(self):

@@ -125,7 +125,7 @@ INNER = {
     "s5": {"n_layers": 2, "d_state": 64},
     "rtu": {"n_layers": 2, "d_state": 64, "d_ffc": 128},
     # A command line takes no infinity; a step size of 1e9 is as good as no ceiling.
-    "mamba2": {"n_layers": 2, "n_heads": 2, "dt_ceiling": 1e9},
+    "mamba2": {"n_layers": 2, "n_heads": 2},
     "gated_deltanet": {"n_layers": 2, "n_heads": 2},
     "mlstm": {"n_layers": 2, "n_heads": 2},
 }

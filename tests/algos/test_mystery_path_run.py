@@ -22,6 +22,7 @@ def run(monkeypatch, *flags):
     return 0
 
 
+@pytest.mark.slow
 def test_a_run_with_a_list_among_its_options_is_loaded_and_resumed(monkeypatch, tmp_path):
     path = tmp_path / "run"
     assert run(monkeypatch, *SMALL.split(), "--run-dir", path) == 0

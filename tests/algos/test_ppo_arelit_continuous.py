@@ -31,6 +31,7 @@ def test_the_gradient_is_that_of_the_stored_unclipped_action():
     assert metrics["approx_kl"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_one_environment_of_a_physics_simulator_trains():
     config = small_config(
         CASES["ppo_continuous"].module, env={"id": "brax/inverted_pendulum-P"}, num_envs=1, total_timesteps=32

@@ -245,7 +245,9 @@ def test_lengths_detours_expansions_and_walls_are_distributed_as_in_the_original
 # Options
 
 
-@pytest.mark.parametrize("choice", [[2], [1, 3], [0, 0, 3], [3, 2, 1, 0, 0]])
+@pytest.mark.parametrize(
+    "choice", [[0, 0, 3], *(pytest.param(each, marks=pytest.mark.slow) for each in ([2], [1, 3], [3, 2, 1, 0, 0]))]
+)
 def test_origins_are_drawn_from_the_sides_asked_for(choice):
     draws = jax.vmap(lambda key: generator.draw(key, tuple(choice)))(jax.random.split(jax.random.key(1), 4096))
     origin, goal = np.asarray(draws.origin), np.asarray(draws.goal)
@@ -274,6 +276,7 @@ def test_a_reset_runs_the_generator(env_id):
     np.testing.assert_array_equal(position, 12 * np.stack(np.divmod(layout.origin, 7), 1) + 6)
 
 
+@pytest.mark.slow
 def test_the_bank_holds_independent_layouts_and_is_drawn_anew_by_a_refresh():
     env, params = envs.make("MysteryPath-Grid-Easy-v0", observation="symbolic")
     vec = envs.VectorEnv(env, 4, pool_size=512)

@@ -31,6 +31,7 @@ def wait_for_checkpoint(run, update, process):
     assert listing.exists(), process.stderr.read()
 
 
+@pytest.mark.slow
 def test_a_signal_stops_at_once_with_the_last_checkpoint_whole_and_a_resume_goes_on(tmp_path):
     """A step takes 0.1 s here and an update most of a second, evaluations more."""
     run = tmp_path / "run"

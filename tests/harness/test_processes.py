@@ -101,6 +101,7 @@ def test_two_processes_train_one_job_and_the_first_alone_writes_and_prints(tmp_p
     assert_same_job(tmp_path / "run", alone)
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_job_which_goes_on_with_other_devices_and_processes(tmp_path, alone):
     path = tmp_path / "run"
     kill = "kill report Report.add 8"

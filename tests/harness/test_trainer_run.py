@@ -50,6 +50,7 @@ def test_kill_9_and_resume_is_the_same_run_bit_for_bit(tmp_path):
     assert_same_arrays(load_run(whole).state, load_run(killed).state)
 
 
+@pytest.mark.slow
 def test_two_seeds_on_two_devices_are_those_on_one_and_those_of_single_runs(tmp_path):
     from algos import ppo_arelit_continuous as trainer
 

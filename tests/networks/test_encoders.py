@@ -14,7 +14,10 @@ def plain(x, kernel, stride):
 
 
 # The second and third leave a remainder of rows and columns that no patch covers.
-@pytest.mark.parametrize(("side", "size", "stride"), [(20, 8, 4), (11, 4, 2), (12, 3, 5), (7, 3, 1), (4, 4, 2)])
+@pytest.mark.parametrize(
+    ("side", "size", "stride"),
+    [pytest.param(20, 8, 4, marks=pytest.mark.slow), (11, 4, 2), (12, 3, 5), (7, 3, 1), (4, 4, 2)],
+)
 def test_outputs_and_gradients_of_a_convolution_are_those_of_xla(side, size, stride):
     x = jax.random.normal(jax.random.key(0), (2, side, side + 3, 5))
     kernel = jax.random.normal(jax.random.key(1), (size, size, 5, 6))

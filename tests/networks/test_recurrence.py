@@ -74,7 +74,9 @@ def test_outer(normal, keep):
 
 
 @pytest.mark.parametrize("erase", [False, True])
-@pytest.mark.parametrize("chunk", [1, 4, 16])
+@pytest.mark.parametrize(
+    "chunk", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(16, marks=pytest.mark.slow)]
+)
 def test_matrix(normal, keep, erase, chunk, monkeypatch):
     monkeypatch.setattr(recurrence, "MATRIX_CHUNK", chunk)
     gates = [jax.nn.sigmoid(normal(T, 2, 3)), jax.nn.sigmoid(normal(T, 2, 4))]

@@ -139,6 +139,7 @@ def test_continuous_actions_and_environments_without_a_cue_or_a_delay(continuous
     assert all(point["median"] > 0 for point in result["gradient"]["points"])
 
 
+@pytest.mark.slow
 def test_ppo_with_discrete_actions_and_a_memory_with_counters(tmp_path):
     flags = "--env.id gymnax/MemoryChain-bsuite --env.memory-length 4 --core.name gtrxl --core.memory-len 4"
     path = train(tmp_path / "run", ppo_arelit, f"{flags}{HEADS} --num-minibatches 1 --sequence-length 16")
@@ -232,7 +233,7 @@ def played_to(trainer, state, key, episodes, num_steps):
     return np.stack(seen)
 
 
-@pytest.mark.parametrize("run_dir", [AGENT, "continuous"])
+@pytest.mark.parametrize("run_dir", [pytest.param(AGENT, marks=pytest.mark.slow), "continuous"])
 def test_gradients_are_finite_differences_of_acting_step_by_step(run_dir, request):
     loaded = load_run(request.getfixturevalue(run_dir) if run_dir == "continuous" else run_dir)
     trainer, (_, state) = loaded.trainer, loaded.of_seed(None)

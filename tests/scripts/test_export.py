@@ -79,7 +79,7 @@ def call(functions, obs, reset, keys=None):
     return carry, np.stack(actions)
 
 
-@pytest.mark.parametrize("flag", ["--deterministic", "--no-deterministic"])
+@pytest.mark.parametrize("flag", ["--deterministic", pytest.param("--no-deterministic", marks=pytest.mark.slow)])
 def test_a_fresh_process_with_nothing_but_jax_acts_as_the_trainer_does(flag, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["export.py", str(AGENT), flag, "--output", str(tmp_path / "policy.zip")])
     export.main()
