@@ -17,7 +17,7 @@ from algos.harness.checkpoint import to_arrays
 from tests.algos.toy import Toy, environment_is
 from tests.algos.trainers import CASES, Case, small_config, small_core
 
-CORES = {"ppo_continuous": "gru", "ppo_discrete": "gru", "a2c_discrete": "arelit"}
+CORES = {"ppo_continuous": "gru", "ppo_discrete": "gru", "a2c_discrete": "arelit", "pqn": "gru"}
 """Cases, and a core that each is compiled with quickly."""
 COLLECTIVES = "all-reduce all-gather reduce-scatter all-to-all collective-permute collective-broadcast".split()
 

@@ -22,6 +22,7 @@ def results():
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORES)
 def test_an_update_on_eight_devices_is_that_of_one(results, name):
     one, eight = results[name]["one"], results[name]["eight"]
