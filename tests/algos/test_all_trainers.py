@@ -250,7 +250,7 @@ def test_one_dimensional_actions_and_one_environment(case):
     assert action.shape == ((1,) if case.num_actions else (1, 1)) and value.shape == (1,)
 
 
-@cases("ppo_continuous", "ppo_discrete", "a2c_discrete", "pqn", slow=["ppo_discrete"])
+@cases("ppo_continuous", "ppo_discrete", "a2c_discrete", "pqn", slow=["ppo_discrete", "pqn"])
 def test_vmapped_training_equals_single_runs(case):
     built = on_toy(case, core="arelit", max_steps=5, total_timesteps=64)
     keys = jax.vmap(jax.random.key)(jnp.arange(3))

@@ -9,13 +9,30 @@ import numpy as np
 import pytest
 
 from tests.algos.over_devices import CORES
+from tests.marks import slow_if
 from tests.processes import with_devices
+
+# PQN's rollouts and minibatches are laid out as PPO's.
+SLOW = ("pqn",)
+each_case = pytest.mark.parametrize("name", [pytest.param(name, marks=slow_if(name in SLOW)) for name in CORES])
+
+
+class Results(dict):
+    """What tests.algos.over_devices prints, by case; that of a slow case when a test asks for it."""
+
+    def __missing__(self, name):
+        self.update(run(name))
+        return self[name]
 
 
 @pytest.fixture(scope="module")
 def results():
+    return Results(run(*(name for name in CORES if name not in SLOW)))
+
+
+def run(*names):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.algos.over_devices"],
+        [sys.executable, "-m", "tests.algos.over_devices", *names],
         env=os.environ | with_devices(8), capture_output=True, text=True, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -23,7 +40,7 @@ def results():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CORES)
+@each_case
 def test_an_update_on_eight_devices_is_that_of_one(results, name):
     one, eight = results[name]["one"], results[name]["eight"]
     assert eight["spread"] == "P('seed', 'env')"
@@ -48,7 +65,7 @@ def test_an_update_on_eight_devices_is_that_of_one(results, name):
         np.testing.assert_allclose(eight["metrics"][metric], one["metrics"][metric], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", CORES)
+@each_case
 def test_the_collectives_over_environments_are_few(results, name):
     assert results[name]["one"]["collectives"] == []
     found = results[name]["eight"]["collectives"]
@@ -78,7 +95,7 @@ def test_seeds_on_several_devices_are_the_seed_on_one(results):
             np.testing.assert_allclose(values[0], one[array][0], rtol=1e-4, atol=1e-5, err_msg=message)
 
 
-@pytest.mark.parametrize("name", CORES)
+@each_case
 def test_the_update_takes_over_the_buffers_of_its_state(results, name):
     """All but what no result can take: the start states and the count of those used, which are made anew."""
     for place in ("one", "eight"):

@@ -58,10 +58,10 @@ def cases(*names: str, slow: Sequence[str] = ()):
     """Parametrise a test over these cases, those of `slow` in the slow tests only.
 
     None given: over all, for what does not depend on the kind of actions; PPO and A2C each with one kind in every
-    test run.
+    test run, PQN, which shares their code, in the slow tests.
     """
     if not names:
-        names, slow = tuple(CASES), ("ppo_discrete", "a2c_continuous")
+        names, slow = tuple(CASES), ("ppo_discrete", "a2c_continuous", "pqn")
     values = [pytest.param(CASES[n], id=n, marks=slow_if(n in slow)) for n in names]
     return pytest.mark.parametrize("case", values)
 
