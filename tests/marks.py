@@ -15,8 +15,10 @@ def stands_for_others(core: str) -> bool:
     """Whether what surrounds the cores is tested with this one in every test run.
 
     Cores on one skeleton differ in what remembers alone, which tests/networks tests of each; around them the first
-    of each skeleton is enough, and the others are among the slow tests.
+    of each skeleton is enough, and the others are among the slow tests. ReLiT's block is AReLiT's, LSTM's stack GRU's.
     """
+    if core in ("relit", "lstm"):
+        return False
     skeleton = next((each for each in (Stack, FeatureCore) if issubclass(networks.CORES[core], each)), None)
     same = [name for name, each in networks.CORES.items() if skeleton and issubclass(each, skeleton)]
     return core in same[:1] if skeleton else True

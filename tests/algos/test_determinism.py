@@ -28,9 +28,8 @@ def start(algo, run_dir, hash_seed):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-@pytest.mark.parametrize(
-    "algo", ["a2c_arelit", *(pytest.param(algo, marks=pytest.mark.slow) for algo in ("ppo_arelit", "pqn_arelit"))]
-)
+@pytest.mark.slow  # in every test run: a run that is killed and resumed is the one that was not
+@pytest.mark.parametrize("algo", FLAGS)
 def test_two_runs_of_one_command_are_equal_bit_for_bit(algo, tmp_path):
     paths = (tmp_path / "one", tmp_path / "other")
     for process in [start(algo, path, hash_seed) for hash_seed, path in enumerate(paths, start=1)]:

@@ -54,7 +54,7 @@ def host_env(function, **options):
     return {"id": f"host/{MODULE}:{function}", "max_steps_in_episode": LIMIT, "workers": 2, **options}
 
 
-@cases("ppo_discrete", "a2c_continuous", "ppo_continuous")
+@cases("ppo_discrete", "a2c_continuous", "ppo_continuous", slow=["ppo_discrete", "ppo_continuous"])
 def test_updates_and_evaluation_are_those_on_the_twin(case):
     """Rewards, resets, the bootstrap from the final observation through the memory: all in the parameters."""
     settings = dict(core=small_core("gru"), previous_action_reward=True)

@@ -24,7 +24,9 @@ OTHERS += [each for each in envs.ENV_IDS if each.startswith("gymnax/") and each[
 IDS = REPRESENTATIVE | {each: {} for each in OTHERS if each not in REPRESENTATIVE}
 
 
-@pytest.mark.parametrize("trainer", ["ppo", "a2c", pytest.param("pqn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "trainer", ["ppo", *(pytest.param(each, marks=pytest.mark.slow) for each in ("a2c", "pqn"))]
+)
 @pytest.mark.parametrize(
     "env_id", [pytest.param(each, marks=slow_if(each not in REPRESENTATIVE), id=each) for each in IDS]
 )

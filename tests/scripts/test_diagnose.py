@@ -126,6 +126,7 @@ def test_a_memoryless_agent_holds_nothing_loses_nothing_and_looks_at_the_present
     assert len(earlier) >= 2 and not any(earlier) and last > 0
 
 
+@pytest.mark.slow
 def test_continuous_actions_and_environments_without_a_cue_or_a_delay(continuous, monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, continuous, "--episodes", 32)
     assert code == 0
@@ -150,7 +151,7 @@ def test_ppo_with_discrete_actions_and_a_memory_with_counters(tmp_path):
     diagnose.draw(result, tmp_path / "page.png")
 
 
-@pytest.mark.parametrize("run_dir", [AGENT, "continuous"])
+@pytest.mark.parametrize("run_dir", [AGENT, pytest.param("continuous", marks=pytest.mark.slow)])
 def test_a_segments_policy_is_the_one_that_acts_step_by_step(run_dir, request):
     path = request.getfixturevalue(run_dir) if run_dir == "continuous" else run_dir
     loaded = load_run(path)

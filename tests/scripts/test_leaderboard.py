@@ -60,6 +60,7 @@ CORES = ("gru", "feedforward")
 FLAGS = ("--cores", *CORES, "--tasks", "tiny", "--num-seeds", 2)
 
 
+@pytest.mark.slow
 def test_a_comparison_that_was_killed_goes_on_and_its_table_is_right_in_form(main, tiny, tmp_path, monkeypatch):
     path = tmp_path / "all"
     flags = [*FLAGS, "--output", path]
