@@ -15,7 +15,7 @@ def stands_for_others(core: str) -> bool:
     """Whether what surrounds the cores is tested with this one in every test run.
 
     Cores on one skeleton differ in what remembers alone, which tests/networks tests of each; around them the first
-    of each skeleton is enough, and the others are among the slow tests. ReLiT's block is AReLiT's, LSTM's stack GRU's.
+    of each skeleton is enough, and the others are among the slow tests. ReLiT's block is AReLiT's, LSTM's GRU's.
     """
     if core in ("relit", "lstm"):
         return False
