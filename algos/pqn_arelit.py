@@ -87,7 +87,7 @@ class Config:
     sequence_length: fields.Count = 64
     """Steps of a training sequence; divides num_steps."""
     burn_in: Annotated[int, fields.Allowed("at least 0", lambda value: value >= 0)] = 0
-    """First steps of every sequence that only renew its memory, without gradient or loss."""
+    """First steps of every sequence that only renew its memory: nothing is learnt from them."""
     epsilon_start: Annotated[fields.Fraction, fields.TRACED] = 1.0
     """Probability of a random action at the start."""
     epsilon_end: Annotated[fields.Fraction, fields.TRACED] = 0.02
@@ -107,7 +107,7 @@ class Config:
     gamma: Annotated[fields.Fraction, fields.TRACED] = 0.99
     """Discount per step."""
     gae_lambda: Annotated[fields.Fraction, fields.TRACED] = 0.95
-    """Decay of the lambda-returns."""
+    """Decay of the lambda-returns; named as in the other trainers."""
     update_epochs: fields.Count = 2
     """Passes over every rollout."""
     num_minibatches: fields.Count = 4
@@ -214,7 +214,7 @@ def make_train(config: Config) -> Trainer:
 
     def epsilon(update: jax.Array) -> jax.Array:
         """Probability of a random action in every environment [B]; spread as in Ape-X (Horgan et al., 2018)."""
-        duration = config.anneal_epsilon * config.num_updates
+        duration = config.anneal_epsilon * float(config.num_updates)
         progress = jnp.where(update < duration, update / jnp.maximum(duration, 1.0), 1.0)
         annealed = config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
         rank = jnp.arange(config.num_envs) / max(config.num_envs - 1, 1)

@@ -155,7 +155,8 @@ A2C: dict[str, Preset] = {
 PQN: dict[str, Preset] = {
     "default": {},
     # As published for a recurrent network, but with layer norm where that has batch norm, running statistics of
-    # observations for its batch norm of them, and the previous reward beside the previous action.
+    # observations for its batch norm of them, a hidden layer between memory and Q values (none there), and the
+    # previous action and reward in the observation (the action alone, after the encoder, there).
     "craftax-pqn": {
         "env": {"id": "craftax/Craftax-Symbolic-v1"},
         "core": {"name": "lstm", "n_layers": 1, "d_model": 512},

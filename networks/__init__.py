@@ -8,7 +8,7 @@
 `resets[t]` is true where `inputs[t]` starts an episode: the core clears its carry before it consumes the
 input. The carry is a pytree whose leaves lead with the batch axes. One step at a time, a whole segment, or
 any chunking of it give the same outputs and the same carry: to rounding, and on a GPU only under full precision of
-products, which ActorCritic asks for (`networks.precision`).
+products, which the agents ask for (`networks.precision`).
 """
 
 import ast

@@ -562,10 +562,13 @@ def ppo() -> Results:
 def pqn() -> Results:
     """PQN and PPO with the same core, environment, rollout, epochs and minibatches; their updates take turns."""
     updates, steps = {}, 0
+    default = ppo_arelit.Config()
+    heads = {"pqn_arelit": {"q_hidden": default.actor_hidden}}
     for name, module in (("ppo_arelit", ppo_arelit), ("pqn_arelit", pqn_arelit)):
         config = module.Config(
-            env=ppo_arelit.Config().env,
-            core=ppo_arelit.Config().core,
+            **heads.get(name, {}),
+            env=default.env,
+            core=default.core,
             num_envs=16,
             num_steps=128,
             sequence_length=128,

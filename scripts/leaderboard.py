@@ -22,6 +22,7 @@ Jobs may run at once on several machines that share the directory; then a call w
 import dataclasses
 import math
 import os
+import platform
 import shlex
 import statistics
 import sys
@@ -124,7 +125,6 @@ INNER = {
     "lru": {"n_layers": 2, "d_state": 64},
     "s5": {"n_layers": 2, "d_state": 64},
     "rtu": {"n_layers": 2, "d_state": 64, "d_ffc": 128},
-    # A command line takes no infinity; a step size of 1e9 is as good as no ceiling.
     "mamba2": {"n_layers": 2, "n_heads": 2},
     "gated_deltanet": {"n_layers": 2, "n_heads": 2},
     "mlstm": {"n_layers": 2, "n_heads": 2},
@@ -373,6 +373,9 @@ def search_rows(job: Job, flags: Sequence[str]) -> list[dict[str, Any]]:
                 finite &= np.isfinite(jax.device_get(found["loss"]))
                 bar.update(search.steps_per_update)
 
+        for leaf in jax.tree.leaves(jax.device_get(state.params)):  # the loss is that of before the last change
+            finite &= np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
+
         def evaluate(values: Any, state: Any, key: Any) -> Any:
             trainer = module.make_train(sweep.with_values(config, values))
             return trainer.evaluate(state, key, deterministic=False, num_episodes=job.settings.episodes)
@@ -547,11 +550,11 @@ def estimate(jobs: Sequence[Job]) -> float:
             begin = time.monotonic()
             try:
                 search = compile_search(job, sized_flags(job))
-            except (BadInput, RunError) as error:  # the job itself will end with it; others can be measured
-                say(f"{job.core} on {job.task}: not measured: {one_line(error)}")
+                state, _ = search.programs.update(search.values, search.programs.init(search.values, search.keys))
+                jax.block_until_ready(state)
+            except Exception as error:  # the job itself will end with it; others can be measured
+                say(f"{job.core} on {job.task}: not measured: {one_line(error)[:300]}")
                 continue
-            state, _ = search.programs.update(search.values, search.programs.init(search.values, search.keys))
-            jax.block_until_ready(state)
             started = time.monotonic() - begin
             begin = time.monotonic()
             jax.block_until_ready(search.programs.update(search.values, state))
@@ -578,7 +581,8 @@ def duration(seconds: float) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    # Jobs of several machines may write the same file at the same time.
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
     with writing(path):
         temporary.write_text(text, encoding="utf-8")
         temporary.rename(path)
@@ -632,7 +636,7 @@ def rank(table: Any) -> list[Ranked]:
                            *stratified_interval(probability_of_improvement, ours, theirs))  # fmt: skip
         score = float(interquartile_mean(ours)), *stratified_interval(interquartile_mean, ours)
         ranked.append(Ranked(core, score, float(interquartile_mean(by_mode)), improvement))
-    return sorted(ranked, key=lambda each: (math.isnan(each.score[0]), -each.score[0], each.core))
+    return sorted(ranked, key=lambda each: (math.isnan(each.score[0]), -np.nan_to_num(each.score[0]), each.core))
 
 
 def with_interval(mean: float, low: float, high: float) -> str:
@@ -647,7 +651,7 @@ def cell(table: Any, core: str, task: str, column: str) -> tuple[float, float, f
     if not np.isfinite(values).any():
         return (math.nan,) * 3
     mean, half = (float(each) for each in confidence_interval(values))
-    if column.startswith("success"):  # a proportion
+    if column.startswith("success") and not math.isnan(half):  # a proportion
         return mean, max(0.0, mean - half), min(1.0, mean + half)
     return mean, mean - half, mean + half
 
@@ -672,8 +676,8 @@ def describe(table: Any, settings: Settings, failed: Sequence[str]) -> str:
     for line in failed:
         text += f"Failed: {line}\n\n"
     text += "".join(
-        f"Diverged: seed {row.seed} of {row.core} on {row.task}, after update {row.diverged_after_update:.0f}; it "
-        "stands in the tables with the parameters from before\n\n"
+        f"Diverged: seed {row.seed} of {row.core} on {row.task}, last logged at update "
+        f"{row.diverged_after_update:.0f}; it stands in the tables with the parameters from before\n\n"
         for row in table.dropna(subset="diverged_after_update").itertuples()
     )
 
@@ -810,6 +814,16 @@ def settings_of(args: Any) -> Settings:
     return settings
 
 
+def about(settings: Settings) -> dict[str, Any]:
+    """What all jobs of a directory have in common, as leaderboard.yaml holds it."""
+    return settings._asdict() | {
+        "parameters": PARAMETERS,
+        "learning_rates": list(RATES),
+        "search_seeds": list(SEARCH_SEEDS),
+        "search_share": SEARCH_SHARE,
+    }
+
+
 def check_directory(path: Path, settings: Settings) -> None:
     """Raises BadInput where the directory holds something else, or jobs with other settings."""
     if os.path.lexists(path / run_dir.CONFIG):
@@ -819,12 +833,12 @@ def check_directory(path: Path, settings: Settings) -> None:
         return
     try:
         stored = yaml.safe_load(file.read_text(encoding="utf-8"))
-        then = Settings(**{name: stored[name] for name in Settings._fields})
+        then = {name: stored[name] for name in about(settings)}
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise BadInput(f"output={str(path)!r}: {LEADERBOARD} cannot be read: {one_line(error)[:200]}") from error
-    for name, value in settings._asdict().items():
-        if value != getattr(then, name):
-            raise BadInput(f"{name}={value}: must be {getattr(then, name)}, as in the other jobs of "
+    for name, value in about(settings).items():
+        if value != then[name]:
+            raise BadInput(f"{name}={value}: must be {then[name]}, as in the other jobs of "
                            f"output={str(path)!r}")  # fmt: skip
 
 
@@ -836,15 +850,9 @@ def create(path: Path, settings: Settings) -> None:
     except OSError as error:
         raise BadInput(f"output={str(path)!r}: cannot be written ({error.strerror or error})") from error
     if not (path / LEADERBOARD).exists():
-        about = settings._asdict() | {
-            "parameters": PARAMETERS,
-            "learning_rates": list(RATES),
-            "search_seeds": list(SEARCH_SEEDS),
-            "search_share": SEARCH_SHARE,
-        }
-        write_whole(
-            path / LEADERBOARD, run_dir.header(["python", *sys.argv]) + yaml.safe_dump(about, sort_keys=False)
-        )
+        text = yaml.safe_dump(about(settings), sort_keys=False)
+        write_whole(path / LEADERBOARD, run_dir.header(["python", *sys.argv]) + text)
+        check_directory(path, settings)  # another job may have been first, with other settings
 
 
 def command_of(job: Job, path: Path, smoke: bool) -> str:

@@ -1,7 +1,6 @@
 """What PQN adds to what every trainer does.
 
-That its returns are lambda-returns with terminations, truncations and a rollout's end mixed is tested in
-test_all_trainers.py, as are values under truncation and an evaluation that leaves the state untouched.
+Values under truncation and an evaluation that leaves the state untouched are tested in test_all_trainers.py.
 """
 
 import jax
@@ -188,7 +187,7 @@ def test_without_annealing_epsilon_is_at_its_end_from_the_start_on():
 
 
 def test_actions_are_random_with_the_probability_of_every_environment():
-    """epsilon^(1 + 7 i / (B - 1)) of draws among all actions, the best one among them; else the best one."""
+    """epsilon^(1 + 2 i / (B - 1)) of draws among all actions, the best one among them; else the best one."""
     built = on_toy(
         PQN, num_envs=3, num_steps=2048, sequence_length=2048, num_minibatches=1, max_steps=10**6,
         epsilon_start=0.6, epsilon_end=0.6, epsilon_spread=2.0, total_timesteps=3 * 2048,

@@ -39,6 +39,10 @@ CRAFTAX_PQN |= dict(gae_lambda=0.5, learning_rate=3e-4, anneal_learning_rate=Tru
 CRAFTAX_PQN |= dict(
     update_epochs=4, num_minibatches=4, reward_scale=1.0, env={"id": "craftax/Craftax-Symbolic-v1"}
 )
+CRAFTAX_PQN |= dict(
+    q_hidden=512, previous_action_reward=True, normalize_observations=True, normalize_rewards=False
+)
+CRAFTAX_PQN |= dict(adam_eps=1e-8)
 
 PUBLISHED = {
     (a2c_arelit, "tmaze-arelit"): TMAZE | dict(core=ARELIT),
