@@ -563,10 +563,10 @@ def pqn() -> Results:
     """PQN and PPO with the same core, environment, rollout, epochs and minibatches; their updates take turns."""
     updates, steps = {}, 0
     default = ppo_arelit.Config()
-    heads = {"pqn_arelit": {"q_hidden": default.actor_hidden}}
-    for name, module in (("ppo_arelit", ppo_arelit), ("pqn_arelit", pqn_arelit)):
+    heads = {"q_hidden": default.actor_hidden}
+    for name, module, others in (("ppo_arelit", ppo_arelit, {}), ("pqn_arelit", pqn_arelit, heads)):
         config = module.Config(
-            **heads.get(name, {}),
+            **others,
             env=default.env,
             core=default.core,
             num_envs=16,

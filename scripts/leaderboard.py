@@ -22,7 +22,6 @@ Jobs may run at once on several machines that share the directory; then a call w
 import dataclasses
 import math
 import os
-import platform
 import shlex
 import statistics
 import sys
@@ -51,7 +50,7 @@ from algos.harness import (
     run_dir,
     signals,
 )  # fmt: skip
-from algos.harness.errors import one_line, writing
+from algos.harness.errors import one_line, write_whole, writing
 from algos.harness.statistics import (
     confidence_interval,
     interquartile_mean,
@@ -579,15 +578,6 @@ def duration(seconds: float) -> str:
 # Results
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    # Jobs of several machines may write the same file at the same time.
-    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
-    with writing(path):
-        temporary.write_text(text, encoding="utf-8")
-        temporary.rename(path)
-
-
 def write_results(path: Path, settings: Settings, failed: Sequence[str]) -> None:
     """results.csv, leaderboard.md and leaderboard.png of all jobs that are done; nothing where none is."""
     import pandas
@@ -912,8 +902,8 @@ def main() -> None:
     with exit_codes():  # before trainers are imported: the others of a job would lose this process meanwhile
         if not processes.is_alone():
             raise BadInput("leaderboard: must be one process, which takes all devices of its host")
-    about = __doc__.split("\n", 1)[0]
-    parser = OneLineParser(prog="scripts/leaderboard.py", description=about, allow_abbrev=False)
+    description = __doc__.split("\n", 1)[0]
+    parser = OneLineParser(prog="scripts/leaderboard.py", description=description, allow_abbrev=False)
     parser.add_argument(
         "--cores", nargs="+", metavar="CORE", help=f"of {', '.join(networks.CORES)} (default: all)"
     )

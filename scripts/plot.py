@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from algos import harness
-from algos.harness import curve, metrics, pictures, run_dir
+from algos.harness import curve, metrics, pictures, run_dir, statistics
 from algos.harness.errors import check_output, writing
 
 # Told apart by those who see few colours, too (Okabe and Ito, 2008); then once more with dashes.
@@ -39,7 +39,6 @@ NAMES = {
 }
 SHORT = {"core": "core.name", "environment": "env.id", "env": "env.id"}
 NO_SETTING = ("seed", "num_seeds", "total_timesteps", "eval_episodes", "run_dir", "resume", "init_from", "wandb")
-RESAMPLES = 2000
 MAX_POINTS = 200
 LEGEND_WIDTH = 76  # characters
 
@@ -187,19 +186,12 @@ def interquartile_mean(values: np.ndarray, strata: Sequence[int]) -> tuple[np.nd
     """Interquartile mean over the leading axis of [S, N] and the ends of its 95 % interval, each [N].
 
     The interval is that of percentiles of the bootstrap stratified by `strata` [S]; NaN if no stratum has two
-    values. (scipy.stats.bootstrap refuses strata of one.)
+    values.
     """
-    from scipy.stats import trim_mean
-
-    mean = trim_mean(values, 0.25, axis=0)
-    strata = np.asarray(strata)
-    members = [np.flatnonzero(strata == each) for each in np.unique(strata)]
-    if max(map(len, members)) < 2:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    rng = np.random.default_rng(0)
-    drawn = np.concatenate([rng.choice(each, (RESAMPLES, len(each))) for each in members], axis=1)  # [R, S]
-    means = np.stack([trim_mean(each[drawn], 0.25, axis=1) for each in values.T], axis=1)  # [R, N]
-    return mean, *np.quantile(means, (0.025, 0.975), axis=0)
+    members = [values[np.asarray(strata) == each].T for each in np.unique(strata)]  # [N, S of the stratum] each
+    columns = zip(*members, strict=True)
+    intervals = [statistics.stratified_interval(statistics.interquartile_mean, each) for each in columns]
+    return statistics.interquartile_mean(members), *np.array(intervals).T
 
 
 def draw(paths: Sequence[Path], outputs: Path | Sequence[Path], column: str, by: Sequence[str] = (),

@@ -53,7 +53,7 @@ from algos.harness import (
     run_dir,
     signals,
 )  # fmt: skip
-from algos.harness.errors import writing
+from algos.harness.errors import write_whole, writing
 from algos.harness.fields import traced_fields
 from algos.harness.statistics import confidence_interval
 from algos.presets import PRESETS
@@ -570,14 +570,6 @@ def write_results(search: Search, metric: str, outcomes: Sequence[Outcome], path
 
 def is_scored(row: dict[str, Any], metric: str) -> bool:
     return not row["diverged"] and not math.isnan(row[metric])
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path):
-        temporary.write_text(text, encoding="utf-8")
-        temporary.rename(path)
 
 
 def plot(search: Search, rows: Sequence[dict[str, Any]], metric: str, path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 import networks
 from networks.blocks import FeatureCore, Stack
+from networks.layers import CellStack
 
 
 def slow_if(condition: bool):
@@ -15,11 +16,11 @@ def stands_for_others(core: str) -> bool:
     """Whether what surrounds the cores is tested with this one in every test run.
 
     Cores on one skeleton differ in what remembers alone, which tests/networks tests of each; around them the first
-    of each skeleton is enough, and the others are among the slow tests. ReLiT's block is AReLiT's, LSTM's GRU's.
+    of each skeleton is enough, and the others are among the slow tests.
     """
-    if core in ("relit", "lstm"):
-        return False
-    skeleton = next((each for each in (Stack, FeatureCore) if issubclass(networks.CORES[core], each)), None)
+    skeleton = next(
+        (each for each in (Stack, FeatureCore, CellStack) if issubclass(networks.CORES[core], each)), None
+    )
     same = [name for name, each in networks.CORES.items() if skeleton and issubclass(each, skeleton)]
     return core in same[:1] if skeleton else True
 

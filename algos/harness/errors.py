@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,14 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}; what was there is whole") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all; several processes may write the same one at the same time."""
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
+    with writing(path):
+        temporary.write_text(text, encoding="utf-8")
+        temporary.rename(path)
 
 
 def check_output(path: Path) -> None:

@@ -29,7 +29,7 @@ def check_before(state: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> 
         BadInput: with the estimate and the flags that lower it.
     """
     needed = _bytes_per_device(state) + config.num_steps * _bytes_per_device(state.stream.obs)
-    _check(needed, "at least ", config, mesh, num_settings, "an update", UPDATE)
+    _check(needed, "at least ", config, mesh, num_settings, "an update", None)
 
 
 def check(
@@ -38,14 +38,14 @@ def check(
     mesh: Mesh,
     num_settings: int = 1,
     of: str = "an update",
-    lowered_by: tuple[str, ...] | Mapping[str, int] = UPDATE,
+    lowered_by: Mapping[str, int] | None = None,
 ) -> None:
     """Refuses a run of which a compiled program needs more than a device has.
 
     Args:
         program: compiled, of all seeds.
         of: what it computes.
-        lowered_by: the fields of the Config that it grows with, or other flags with their values.
+        lowered_by: the flags that it grows with and their values; None: those of an update.
 
     Raises:
         BadInput: as check_before.
@@ -76,15 +76,19 @@ def _check(
     mesh: Mesh,
     num_settings: int,
     of: str,
-    lowered_by: tuple[str, ...] | Mapping[str, int],
+    lowered_by: Mapping[str, int] | None,
 ) -> None:
     available = bytes_available(mesh)
     if available is None or needed <= available:
         return
     several = num_settings * config.num_seeds > mesh.shape["seed"]  # else fewer change nothing on each
-    names = [name for name in lowered_by if name != "num_seeds" or (several and config.num_seeds > 1)]
-    values = lowered_by if isinstance(lowered_by, Mapping) else vars(config)
-    first, *others = (f"{name}={values[name]}" for name in names)
+    if lowered_by is None:
+        lowered_by = {name: getattr(config, name) for name in UPDATE}
+    first, *others = (
+        f"{name}={value}"
+        for name, value in lowered_by.items()
+        if name != "num_seeds" or (several and config.num_seeds > 1)
+    )
     if several and num_settings > 1:
         others.append(f"the {num_settings} settings side by side")
     others_too = f", or {' or '.join(others)}" if others else ""

@@ -225,7 +225,8 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
     footprint.check(update, config, mesh)
     init, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
     evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, out=sharding, **evaluation_options())
-    footprint.check(evaluation, config, mesh, of="an evaluation", lowered_by=("num_seeds", "eval_episodes"))
+    sizes = {name: getattr(config, name) for name in ("num_seeds", "eval_episodes")}
+    footprint.check(evaluation, config, mesh, of="an evaluation", lowered_by=sizes)
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
     say(f"compiled in {sum(seconds.values()):.1f} s: {parts}")
     return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))

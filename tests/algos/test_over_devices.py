@@ -12,8 +12,8 @@ from tests.algos.over_devices import CORES
 from tests.marks import slow_if
 from tests.processes import with_devices
 
-# PQN's rollouts and minibatches are laid out as PPO's.
-SLOW = ("pqn",)
+# Their rollouts and minibatches are laid out as those of PPO for discrete actions.
+SLOW = ("ppo_continuous", "pqn")
 each_case = pytest.mark.parametrize("name", [pytest.param(name, marks=slow_if(name in SLOW)) for name in CORES])
 
 
@@ -39,7 +39,6 @@ def run(*names):
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
 @each_case
 def test_an_update_on_eight_devices_is_that_of_one(results, name):
     one, eight = results[name]["one"], results[name]["eight"]

@@ -64,7 +64,8 @@ def test_a_vmapped_setting_equals_the_setting_alone(case):
 @pytest.mark.parametrize("algo", algos.TRAINERS)
 def test_every_traced_field_is_a_number_that_is_no_count(algo):
     config = algos.TRAINERS[algo].Config()
-    assert {"learning_rate", "gamma", "gae_lambda"} <= set(traced_fields(type(config)))
+    own = "epsilon_start" if algo == "pqn_arelit" else "ent_coef"
+    assert {"learning_rate", "gamma", "gae_lambda", own} <= set(traced_fields(type(config)))
     for name in traced_fields(type(config)):
         assert type(getattr(config, name)) in (float, type(None)), name
 
