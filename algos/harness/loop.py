@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,9 +188,8 @@ def guarded(update: Callable) -> Callable:
 def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: Any, mesh: Mesh) -> Programs:
     """Compiles update, start and evaluation, each once for the whole run, and says how long each took.
 
-    The update takes over the buffers of the state it is given; the evaluation leaves them as they are. The update
-    comes first, for it is the largest: a run that does not fit into memory is refused before anything else is
-    compiled.
+    The update takes over the buffers of the state it is given; the evaluation leaves them as they are. While XLA
+    compiles one program the next is traced; the update comes first, for it is the largest.
 
     Args:
         trainer: the Trainer.
@@ -199,36 +199,43 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
         mesh: devices the seeds and their environments lie on.
 
     Raises:
-        BadInput: the update does not fit into memory.
+        BadInput: the update or the evaluation does not fit into memory.
     """
     sharding = devices.seed_sharding(mesh)
     state_sharding = jax.tree.map(lambda x: x.sharding, abstract)
+    begin = time.monotonic()
     seconds = {}
-
-    def compile_one(
-        fn: Any, *args: Any, out: Any, donate: tuple[int, ...] = (), **options: Any
-    ) -> tuple[Any, Any]:
-        begin = time.monotonic()
-        program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=out)
-        lowered = program.lower(*args)
-        compiled = lowered.compile(options)
-        seconds[fn.__name__] = time.monotonic() - begin
-        return compiled, lowered.out_info
 
     def evaluate(state: Any, key: jax.Array) -> Any:
         return trainer.evaluate(state, key, DETERMINISTIC)
 
-    is_whole = jax.ShapeDtypeStruct((config.num_seeds,), bool, sharding=sharding)
-    update, (_, _, update_metrics) = compile_one(
-        guarded(trainer.update), abstract, is_whole, out=(state_sharding, sharding, sharding), donate=(0,)
-    )
+    with ThreadPoolExecutor() as threads:
+
+        def compile_one(fn: Any, *args: Any, out: Any, donate: tuple[int, ...] = (), **options: Any) -> Any:
+            program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=out)
+            lowered = program.lower(*args)
+
+            def compile_it() -> Any:
+                compiled = lowered.compile(options)
+                seconds[fn.__name__] = time.monotonic() - begin
+                return compiled
+
+            return threads.submit(compile_it), lowered.out_info
+
+        is_whole = jax.ShapeDtypeStruct((config.num_seeds,), bool, sharding=sharding)
+        updating, (_, _, update_metrics) = compile_one(
+            guarded(trainer.update), abstract, is_whole, out=(state_sharding, sharding, sharding), donate=(0,)
+        )
+        starting, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
+        evaluating, evaluated = compile_one(
+            evaluate, abstract, abstract_keys, out=sharding, **evaluation_options()
+        )
+        update, init, evaluation = updating.result(), starting.result(), evaluating.result()
     footprint.check(update, config, mesh)
-    init, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
-    evaluation, evaluated = compile_one(evaluate, abstract, abstract_keys, out=sharding, **evaluation_options())
     sizes = {name: getattr(config, name) for name in ("num_seeds", "eval_episodes")}
     footprint.check(evaluation, config, mesh, of="an evaluation", lowered_by=sizes)
-    parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
-    say(f"compiled in {sum(seconds.values()):.1f} s: {parts}")
+    parts = ", ".join(f"{name} after {each:.1f} s" for name, each in seconds.items())
+    say(f"compiled in {time.monotonic() - begin:.1f} s: {parts}")
     return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))
 
 
