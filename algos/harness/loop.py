@@ -212,12 +212,13 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
     with ThreadPoolExecutor() as threads:
 
         def compile_one(fn: Any, *args: Any, out: Any, donate: tuple[int, ...] = (), **options: Any) -> Any:
+            started = seconds[fn.__name__] = time.monotonic()
             program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=out)
             lowered = program.lower(*args)
 
             def compile_it() -> Any:
                 compiled = lowered.compile(options)
-                seconds[fn.__name__] = time.monotonic() - begin
+                seconds[fn.__name__] = time.monotonic() - started
                 return compiled
 
             return threads.submit(compile_it), lowered.out_info
@@ -234,7 +235,7 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
     footprint.check(update, config, mesh)
     sizes = {name: getattr(config, name) for name in ("num_seeds", "eval_episodes")}
     footprint.check(evaluation, config, mesh, of="an evaluation", lowered_by=sizes)
-    parts = ", ".join(f"{name} after {each:.1f} s" for name, each in seconds.items())
+    parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
     say(f"compiled in {time.monotonic() - begin:.1f} s: {parts}")
     return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))
 
