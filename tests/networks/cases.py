@@ -25,11 +25,11 @@ INPUT_WIDTH = 4
 
 
 def small(name: str, **settings):
-    """The core with its counts cut down: 2 layers, 3 of everything else."""
+    """The core with its counts cut down: 2 layers, where it has some, and 3 of everything else."""
     for field, default in networks.hyperparameters(name).items():
         if type(default) is int:
-            settings.setdefault(field, min(default, 3))
-    return networks.make_core(name, **{"n_layers": 2} | settings | {"n_layers": 2})
+            settings.setdefault(field, 2 if field == "n_layers" else min(default, 3))
+    return networks.make_core(name, **settings)
 
 
 def case_ids() -> list[tuple[str, tuple]]:
