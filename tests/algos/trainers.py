@@ -80,8 +80,9 @@ def cases_and_cores(*names: str):
 
 def small_core(name: str) -> dict[str, Any]:
     """Small hyperparameters of any registered core."""
-    small = {key: min(value, 4) for key, value in networks.hyperparameters(name).items() if type(value) is int}
-    return {"name": name, **small, "n_layers": 1, "d_model": 16}
+    sizes = {key: value for key, value in networks.hyperparameters(name).items() if type(value) is int}
+    named = {"n_layers": 1, "d_model": 16}
+    return {"name": name} | {key: named.get(key, min(value, 4)) for key, value in sizes.items()}
 
 
 def small_config(module: ModuleType, **settings: Any):
