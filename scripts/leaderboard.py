@@ -165,6 +165,10 @@ SMOKE_FLAGS = {
 
 LEADERBOARD, RESULTS, TABLES, PICTURE = "leaderboard.yaml", "results.csv", "leaderboard.md", "leaderboard.png"
 JOBS, SEARCH, RUN, RESULT = "jobs", "search.csv", "run", "result.csv"
+SHOWN = ("core", "task", "memory_score_drawn", "memory_score_mode", "return_drawn", "return_mode", "success_drawn",
+         "success_mode", "env_steps", "parameters", "carry_bytes", "time_acting_steps_per_s",
+         "time_learning_steps_per_s", "time_training_steps_per_s")  # fmt: skip
+"""Columns of a result.csv that the tables and the picture show."""
 
 # ------------------------------------------------------------------------------------------------------------
 # Jobs
@@ -579,19 +583,39 @@ def duration(seconds: float) -> str:
 
 
 def write_results(path: Path, settings: Settings, failed: Sequence[str]) -> None:
-    """results.csv, leaderboard.md and leaderboard.png of all jobs that are done; nothing where none is."""
+    """results.csv, leaderboard.md and leaderboard.png of all jobs that are done; nothing where none is.
+
+    Raises:
+        RunError: a result.csv is damaged.
+    """
     import pandas
 
-    files = sorted((path / JOBS).glob(f"*/*/{RESULT}"))
+    files = [file for task in TASKS for file in sorted((path / JOBS / task).glob(f"*/{RESULT}"))]
     if not files:
         return
-    table = pandas.concat([pandas.read_csv(file) for file in files], ignore_index=True)
+    table = pandas.concat([read_result(file) for file in files], ignore_index=True)
     write_whole(path / RESULTS, table.to_csv(index=False, lineterminator="\n"))
     write_whole(path / TABLES, describe(table, settings, failed))
     with writing(path / PICTURE):
         temporary = path / f".{PICTURE}.tmp"
         draw(table, temporary)
         temporary.rename(path / PICTURE)
+
+
+def read_result(file: Path) -> Any:
+    """The rows of a job that is done."""
+    import pandas
+
+    try:
+        rows = pandas.read_csv(file)
+    except ValueError as error:
+        raise RunError(
+            f"{file}: cannot be read: {one_line(error)[:200]}; remove it to run the job again"
+        ) from error
+    lacking = [name for name in SHOWN if name not in rows]
+    if lacking or rows.empty:
+        raise RunError(f"{file}: lacks {lacking[0] if lacking else 'rows'}; remove it to run the job again")
+    return rows
 
 
 class Ranked(NamedTuple):
@@ -824,7 +848,9 @@ def check_directory(path: Path, settings: Settings) -> None:
     try:
         stored = yaml.safe_load(file.read_text(encoding="utf-8"))
         then = {name: stored[name] for name in about(settings)}
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except KeyError as error:
+        raise BadInput(f"output={str(path)!r}: {LEADERBOARD} lacks the field {error.args[0]}") from error
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise BadInput(f"output={str(path)!r}: {LEADERBOARD} cannot be read: {one_line(error)[:200]}") from error
     for name, value in about(settings).items():
         if value != then[name]:
@@ -935,6 +961,8 @@ def main() -> None:
         path = cli.user_path(args.output or ("runs/leaderboard-smoke" if args.smoke else "runs/leaderboard"))
         jobs = [Job(core, task, settings, path / JOBS / task / core) for task in tasks for core in cores]
         check_directory(path, settings)
+        if os.path.lexists(path) and not path.is_dir():
+            raise BadInput(f"output={str(path)!r}: must be a directory")
         if args.print_jobs:
             for job in jobs:
                 print(command_of(job, path, args.smoke))
@@ -949,10 +977,10 @@ def main() -> None:
         else:
             with run_dir.locked(path, "output"):
                 failed = []
+                write_results(path, settings, failed)  # of earlier calls; a damaged file is told before hours pass
                 for line in run(jobs):
                     failed += [line] if line else []
                     write_results(path, settings, failed)
-                write_results(path, settings, failed)
             print(f"written: {path}", flush=True)
         if failed:
             raise RunError(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}")

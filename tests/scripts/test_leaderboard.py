@@ -172,6 +172,24 @@ def test_a_job_that_fails_leaves_the_others_alone_and_the_end_is_an_error(main, 
     assert made_up[2:] == [("feedforward", "tiny")], "what failed is tried again, what is done is not"
 
 
+@pytest.mark.parametrize(
+    "text, words", [("", "cannot be read"), ("core\n", "lacks task"), ("x,y\n1,2\n", "lacks core")]
+)
+def test_a_damaged_result_is_named_before_any_job_runs(text, words, main, made_up, tmp_path):
+    assert main("--cores", "gru", "--output", tmp_path)[0] == 0
+    file = tmp_path / "jobs/tiny/gru/result.csv"
+    file.write_text(text)
+    code, _, err = main("--cores", "gru", "lstm", "--output", tmp_path)
+    assert code == 1 and len(made_up) == 1
+    assert err.startswith(f"error: {file}: {words}") and "remove it" in err and err.count("\n") == 1, err
+
+
+def test_a_file_in_place_of_the_output_is_refused(main, made_up, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    code, out, err = main("--cores", "gru", "--print-jobs", "--output", tmp_path / "file")
+    assert code == 2 and not out and "must be a directory" in err and err.count("\n") == 1
+
+
 def test_the_printed_commands_run_one_job_each(main, made_up, tmp_path):
     flags = ["--cores", "gru", "lstm", "--num-seeds", 3, "--budget-scale", 0.5, "--output", tmp_path / "all jobs"]
     code, out, _ = main(*flags, "--print-jobs")
