@@ -680,10 +680,8 @@ def main() -> None:
         "parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; trainer if none is given"
     )
     parser.add_argument("--algo", help=f"of the parts trainer and scaling: one of {', '.join(TRAINERS)}")
-    parser.add_argument("--preset", default="default", help="of the same parts: one of its --algo")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 4, 16, 64], help="of the part scaling; 1 4 16 64 if left out"
-    )
+    parser.add_argument("--preset", help="of the same parts: one of its --algo")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of the part scaling; 1 4 16 64 if left out")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     with harness.exit_codes():
         arguments = parser.parse_args()
@@ -691,20 +689,28 @@ def main() -> None:
         for part in parts:
             if part not in PARTS:
                 raise harness.BadInput(f"PART={part!r}: allowed: {', '.join(PARTS)}")
-        if min(arguments.seeds) < 1:
-            raise harness.BadInput(f"seeds={min(arguments.seeds)}: must be at least 1")
-        if "scaling" in parts and arguments.algo is None and arguments.preset != "default":
+        takers = {"algo": {"trainer", "scaling"}, "preset": {"trainer", "scaling"}, "seeds": {"scaling"}}
+        for name, taking in takers.items():
+            value = getattr(arguments, name)
+            if value is not None and not taking & set(parts):
+                raise harness.BadInput(f"{name}={value!r}: of the part {' or '.join(sorted(taking))} only")
+        seeds = arguments.seeds or [1, 4, 16, 64]
+        if min(seeds) < 1:
+            raise harness.BadInput(f"seeds={min(seeds)}: must be at least 1")
+        if "scaling" in parts and arguments.algo is None and arguments.preset is not None:
             raise harness.BadInput(f"preset={arguments.preset!r}: the part scaling takes it with --algo only")
         algo = "ppo_arelit_continuous" if arguments.algo is None else arguments.algo
-        _, built = build(algo, arguments.preset)
-        if "scaling" in parts and built.lives_on_host:
-            raise harness.BadInput(f"preset={arguments.preset!r}: the part scaling takes environments in JAX only")
+        preset = arguments.preset or "default"
+        if takers["algo"] & set(parts):
+            _, built = build(algo, preset)
+            if "scaling" in parts and built.lives_on_host:
+                raise harness.BadInput(f"preset={preset!r}: the part scaling takes environments in JAX only")
         if "bridge" in parts:
             made(BRIDGE_ENV)
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
         given = {
-            "trainer": (algo, arguments.preset, results["machine"]["matrix_product_gflops"]),
-            "scaling": (arguments.algo, arguments.preset, list(dict.fromkeys(arguments.seeds))),
+            "trainer": (algo, preset, results["machine"]["matrix_product_gflops"]),
+            "scaling": (arguments.algo, preset, list(dict.fromkeys(seeds))),
         }
         for part in parts:
             results[part] = PARTS[part](*given.get(part, ()))

@@ -53,6 +53,8 @@ def test_policies_are_timed_from_their_files_and_hold_the_core_they_are_named_af
         ("trainer --preset tmaze-arelit", "preset='tmaze-arelit': allowed with algo=ppo_arelit_continuous"),
         ("scaling --algo a2c_arelit --preset hopper", "preset='hopper': allowed with algo=a2c_arelit"),
         ("trainer scaling --preset hopper", "preset='hopper': the part scaling takes it with --algo only"),
+        ("cores --algo a2c_arelit", "algo='a2c_arelit': of the part scaling or trainer only"),
+        ("trainer --seeds 4", "seeds=[4]: of the part scaling only"),
         ("scaling --seeds 1 0", "seeds=0: must be at least 1"),
     ],
 )
