@@ -5,6 +5,8 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+from algos.harness import jax_variables  # noqa: F401  # before trainers and environments, which start JAX
+
 
 @functools.cache
 def _trainers() -> dict[str, ModuleType]:

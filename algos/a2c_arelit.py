@@ -15,6 +15,9 @@ Several seeds as one program, without the command line:
     states, metrics = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 4))
 """
 
+# Before JAX, of whose variables it says which are unusable.
+from algos import harness  # isort: skip
+
 import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
@@ -25,7 +28,7 @@ import optax
 from flax import struct
 from gymnax.environments import spaces
 
-from algos import harness, presets
+from algos import presets
 from algos.harness import fields
 from algos.harness.trainer import Gradient, Rollout, Stream, Trainer, episode_metrics, make_env
 from networks.agent import action_for_env, make_agent

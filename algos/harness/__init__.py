@@ -6,6 +6,9 @@
 Importing this package is cheap; JAX, orbax, matplotlib and wandb are imported when they are needed.
 """
 
+# Before JAX, of whose variables it says which are unusable.
+from algos.harness import jax_variables  # noqa: F401  # isort: skip
+
 from algos.harness.cli import OneLineParser, main, user_path
 from algos.harness.errors import BadInput, RunError, exit_codes
 from algos.harness.restore import LoadedRun, load_run

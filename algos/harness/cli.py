@@ -20,6 +20,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, TypedDict
 
 from algos.harness import compilation_cache, processes, run_dir, signals
 from algos.harness.errors import BadInput, exit_codes, one_line
+from algos.harness.jax_variables import check_jax
 from algos.harness.run_dir import NAME_KEYS
 from algos.presets import PRESETS
 
@@ -60,7 +61,7 @@ def main(Config: type, make_train: Callable, *, doc: str, algo: str, presets: Pr
         presets: fields to change by name; None: those of algos/presets.py.
 
     Raises:
-        SystemExit: 2 bad input, 130 and 143 stopped by a signal, 1 a run that failed.
+        SystemExit: 2 bad input, 128 + a signal's number stopped by it, 1 a run that failed.
     """
     presets = PRESETS[algo] if presets is None else presets
     with signals.stopping_at_once(), exit_codes():
@@ -96,21 +97,6 @@ def main(Config: type, make_train: Callable, *, doc: str, algo: str, presets: Pr
                 if not resume and processes.is_first():
                     run_dir.release(path)
                 raise
-
-
-def check_jax() -> None:
-    """Raises BadInput where variables of the operating system ask JAX for what a trainer cannot run on."""
-    import jax
-
-    if jax.config.jax_enable_x64:
-        value = os.environ.get("JAX_ENABLE_X64", "True")
-        raise BadInput(f"JAX_ENABLE_X64={value}: must be unset; trainers and their environments are of 32 bits")
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter where the plugin of a platform is not there
-        platforms = os.environ.get("JAX_PLATFORMS", "")
-        raise BadInput(f"JAX_PLATFORMS={platforms!r}: must name platforms that are here, or be unset: "
-                       f"{one_line(error)[:200]}") from error  # fmt: skip
 
 
 def parse(Config: type, presets: Presets, doc: str, algo: str, argv: Sequence[str]) -> Request:

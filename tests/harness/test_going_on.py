@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from algos import a2c_arelit
 from algos.harness import BadInput, checkpoint, cli, curve, loop, run_dir
 from tests.harness import stub
 from tests.harness.conftest import STUB, final_arrays, rows_without_clock, start
@@ -223,6 +225,46 @@ def test_what_variables_ask_for_and_cannot_be_is_one_line(tmp_path, variable, va
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2 and err.startswith(f"error: {variable}=") and err.count("\n") == 1, err
     assert not (tmp_path / "run").exists()
+
+
+REPOSITORY = Path(__file__).parents[2]
+# A real trainer and scripts: gymnax starts the backend, and JAX reads variables, when they are imported.
+PROGRAMS = {
+    "trainer": ["algos/a2c_arelit.py", "--run-dir", "run"],
+    "module": ["-m", "algos.pqn_arelit", "--run-dir", "run"],
+    "evaluate": ["scripts/evaluate.py", "parent"],
+    "leaderboard": ["scripts/leaderboard.py", "--smoke", "--output", "run"],
+}
+
+
+@pytest.mark.parametrize(
+    "program, variable, value",
+    [
+        *((name, "JAX_PLATFORMS", "cuda") for name in PROGRAMS),
+        ("trainer", "JAX_PLATFORMS", "foo"),
+        ("trainer", "JAX_ENABLE_X64", "maybe"),
+        ("trainer", "JAX_DEFAULT_MATMUL_PRECISION", "foo"),
+        ("leaderboard", "JAX_ENABLE_X64", "maybe"),
+    ],
+)
+def test_what_jax_refuses_while_a_program_is_imported_is_one_line(tmp_path, program, variable, value):
+    (tmp_path / "parent").mkdir()
+    run_dir.create(tmp_path / "parent", a2c_arelit.Config(), "a2c_arelit", [])
+    first, *flags = PROGRAMS[program]
+    command = [sys.executable, str(REPOSITORY / first) if first.endswith(".py") else first, *flags]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), variable: value}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"error: {variable}={value!r}: must "), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_program_that_only_imports_the_package_gets_the_error_itself():
+    done = subprocess.run(
+        [sys.executable, "-c", "from algos import a2c_arelit"], cwd=REPOSITORY,
+        env=os.environ | {"JAX_PLATFORMS": "foo"}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and "RuntimeError" in done.stderr
 
 
 def test_the_second_start_compiles_nothing_and_computes_the_same(tmp_path):
