@@ -95,7 +95,7 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         BadInput: all checkpoints are damaged, wandb cannot be started, or the run does not fit into memory.
         RunError: a loss that is not finite, a file that cannot be written, a worker process that failed, or
             another process of the job that is gone.
-        SystemExit: 130 or 143 after a signal, with the last checkpoint whole.
+        SystemExit: 128 + the signal's number after one, with the last checkpoint whole.
     """
     resume_command = shlex.join(["python", sys.argv[0], "--resume", str(path)])
     with Interrupts(resume_command) as interrupts:
