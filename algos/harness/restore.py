@@ -62,7 +62,8 @@ def load_start(path: Path, abstract: Any, seeds: Sequence[int], report: Callable
     """
     field = f"init_from={str(path)!r}"
     stored = run_dir.read_config(path, "init_from")
-    theirs = range(stored["seed"], stored["seed"] + stored["num_seeds"])
+    first, count = (_whole(stored, name, least, field) for name, least in (("seed", 0), ("num_seeds", 1)))
+    theirs = range(first, first + count)
     if len(theirs) == 1:
         places = [0] * len(seeds)
     elif missing := [seed for seed in seeds if seed not in theirs]:
@@ -75,11 +76,25 @@ def load_start(path: Path, abstract: Any, seeds: Sequence[int], report: Callable
     if arrays is None:
         raise BadInput(f"{field}: holds no whole checkpoint")
     for name, leaf in named(wanted).items():
+        if name in arrays and arrays[name].shape[:1] != (count,):
+            raise BadInput(f"{field}: {run_dir.CONFIG}: num_seeds={count}: must be as in its checkpoint, where "
+                           f"{name} is {arrays[name].shape}")  # fmt: skip
         found = arrays[name].shape[1:] if name in arrays else "nothing"
         if found != leaf.shape[1:]:
             raise BadInput(f"{field}: has {found} for {name}, this run {leaf.shape[1:]}; the sizes of "
                            "observations, actions and agent must be equal")  # fmt: skip
     return from_arrays(wanted, {name: arrays[name][places] for name in named(wanted)})
+
+
+def _whole(stored: dict[str, Any], name: str, least: int, field: str) -> int:
+    """A whole number of a configuration that is of whatever trainer."""
+    if name not in stored:
+        raise BadInput(f"{field}: {run_dir.CONFIG} lacks the field {name}")
+    value = run_dir.whole_number(stored[name])
+    if value is None or not least <= value < 2**31:
+        raise BadInput(f"{field}: {run_dir.CONFIG}: {name}={stored[name]!r}: must be an integer from {least} to "
+                       f"{2**31 - 1}")  # fmt: skip
+    return value
 
 
 def load_run(path: str | Path, report: Callable[[str], None] = print, env_flags: Sequence[str] = ()) -> LoadedRun:

@@ -121,6 +121,29 @@ def test_what_does_not_fit_is_one_line_before_anything_is_compiled(main, tmp_pat
         assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    "line, other, words",
+    [
+        ("seed: 0", "seed: abc", "config.yaml: seed='abc': must be an integer from 0 to"),
+        ("seed: 0", "seed: -1", "config.yaml: seed=-1: must be an integer from 0 to"),
+        ("seed: 0", "seed: [1]", "config.yaml: seed=[1]: must be an integer from 0 to"),
+        ("num_seeds: 3", "num_seeds: true", "config.yaml: num_seeds=True: must be an integer from 1 to"),
+        ("num_seeds: 3", f"num_seeds: {10**30}", f"config.yaml: num_seeds={10**30}: must be an integer from 1"),
+        ("num_seeds: 3\n", "", "config.yaml lacks the field num_seeds"),
+        ("num_seeds: 3", "num_seeds: 4", "config.yaml: num_seeds=4: must be as in its checkpoint"),
+    ],
+)
+def test_a_parent_with_a_bad_configuration_is_one_line(main, tmp_path, parent, line, other, words):
+    shutil.copytree(parent, tmp_path / "parent")
+    config = tmp_path / "parent" / "config.yaml"
+    assert config.read_text().count(f"\n{line}") == 1
+    config.write_text(config.read_text().replace(f"\n{line}", f"\n{other}"))
+    code, err = main("--init-from", tmp_path / "parent", "--run-dir", tmp_path / "run")
+    last = err.splitlines()[-1]
+    assert code == 2 and last.startswith("error: init_from=") and words in last, err
+    assert "compiled" not in err and "Traceback" not in err
+
+
 def test_a_run_goes_on_for_longer_where_nothing_is_annealed(main, tmp_path, monkeypatch):
     whole, short = tmp_path / "whole", tmp_path / "short"
     assert main("--no-anneal", "--total-timesteps", 480, "--run-dir", whole)[0] == 0
