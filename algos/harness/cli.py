@@ -81,18 +81,22 @@ def main(Config: type, make_train: Callable, *, doc: str, algo: str, presets: Pr
         processes.check_same({name: value for name, value in _flat(config).items() if name not in free})
         path = resume or Path(config.run_dir or run_dir.default_path(config, algo))
 
+        def write_config() -> None:
+            kept, command = dataclasses.replace(config, run_dir=str(path), resume=""), ["python", *sys.argv]
+            (run_dir.go_on if resume else run_dir.create)(path, kept, algo, command)
+
         with contextlib.ExitStack() as lock:
 
             def open_directory() -> None:
                 lock.enter_context(run_dir.locked(path, "resume" if resume else "run_dir"))
-                kept, command = dataclasses.replace(config, run_dir=str(path), resume=""), ["python", *sys.argv]
-                (run_dir.go_on if resume else run_dir.create)(path, kept, algo, command)
+                if not resume:
+                    write_config()
 
             processes.on_first(open_directory)
             try:
                 from algos.harness import loop  # orbax and matplotlib: a second that bad input need not wait for
 
-                loop.run(config, trainer, algo, path)
+                loop.run(config, trainer, algo, path, write_config if resume else None)
             except Exception:
                 if not resume and processes.is_first():
                     run_dir.release(path)

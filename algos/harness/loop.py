@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import math
+import os
 import shlex
 import sys
 import time
@@ -82,7 +84,7 @@ def environment_failures(config: Any, trainer: Any, hint: Callable[[], str] = st
         raise RunError(f"env.id={config.env['id']!r}: {failure}{hint()}") from error
 
 
-def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
+def run(config: Any, trainer: Any, algo: str, path: Path, resumed: Callable[[], None] | None = None) -> None:
     """Trains all seeds to the end, from the newest whole checkpoint in `path` or from the start.
 
     Args:
@@ -90,9 +92,11 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
         trainer: what make_train(config) returned.
         algo: name of the trainer's module.
         path: the run directory, which holds config.yaml.
+        resumed: called by the first process once nothing can refuse an earlier run any more, before any of its
+            files is changed.
 
     Raises:
-        BadInput: all checkpoints are damaged, wandb cannot be started, or the run does not fit into memory.
+        BadInput: its checkpoints are damaged or gone, wandb cannot be started, or it does not fit into memory.
         RunError: a loss that is not finite, a file that cannot be written, a worker process that failed, or
             another process of the job that is gone.
         SystemExit: 128 + the signal's number after one, with the last checkpoint whole.
@@ -109,7 +113,7 @@ def run(config: Any, trainer: Any, algo: str, path: Path) -> None:
 
         try:
             with environment_failures(config, trainer, how_to_go_on):
-                stopped_by = _train(config, trainer, algo, path, wandb, interrupts)
+                stopped_by = _train(config, trainer, algo, path, wandb, interrupts, resumed)
         except (jax.errors.JaxRuntimeError, ValueError) as error:
             if not processes.is_loss(error):
                 raise
@@ -245,9 +249,12 @@ def _restore(checkpoints: Checkpoints, abstract: Any) -> tuple[int, Any, Any] | 
 
     def read() -> tuple[int, Any, Any] | None:
         restored = checkpoints.restore(abstract, say)
+        path = checkpoints.directory.parent
         if restored is None and checkpoints.updates():
-            path = str(checkpoints.directory.parent)
-            raise BadInput(f"resume={path!r}: all its checkpoints are damaged; nothing to continue from")
+            raise BadInput(f"resume={str(path)!r}: all its checkpoints are damaged; nothing to continue from")
+        if restored is None and _had_checkpoint(path):
+            raise BadInput(f"resume={str(path)!r}: its {run_dir.METRICS} has rows, but its {run_dir.CHECKPOINTS}/ "
+                           "is gone; must hold a checkpoint to continue from")  # fmt: skip
         return restored
 
     update, state, carried = processes.on_first(read) or (0, None, None)
@@ -260,8 +267,32 @@ def _restore(checkpoints: Checkpoints, abstract: Any) -> tuple[int, Any, Any] | 
     return update, state, carried
 
 
+def _had_checkpoint(path: Path) -> bool:
+    """Whether a run directory without a checkpoint has lost one, rather than ended before its first.
+
+    A checkpoint follows the first evaluation, and what is kept of updates after that one was saved with it.
+    """
+    directory, rows = path / run_dir.CHECKPOINTS, path / run_dir.METRICS
+    if os.path.lexists(directory) and not directory.is_dir():
+        return True
+    if not rows.exists():
+        return False
+    ended, evaluated = -1.0, math.inf
+    for row in metrics.read(rows):
+        ended = max(ended, row["update"] or 0)
+        if any(name.startswith(metrics.EVALUATION) and value is not None for name, value in row.items()):
+            evaluated = min(evaluated, row["update"] or 0)
+    return ended > evaluated
+
+
 def _train(
-    config: Any, trainer: Any, algo: str, path: Path, wandb: WandbLog | None, interrupts: Interrupts
+    config: Any,
+    trainer: Any,
+    algo: str,
+    path: Path,
+    wandb: WandbLog | None,
+    interrupts: Interrupts,
+    resumed: Callable[[], None] | None,
 ) -> int | None:
     """Returns the number of the signal that stopped the run, None if it came to its end."""
     on_host = trainer.lives_on_host
@@ -289,6 +320,8 @@ def _train(
         start = processes.on_all(lambda: load_start(Path(config.init_from), abstract, seeds, say))
     programs = compile_programs(trainer, config, abstract, abstract_keys, mesh)
     if restored is None:
+        if resumed is not None:
+            say("there is no checkpoint yet; starting over")
         update, state, carried = 0, programs.init(seed_keys), None
         if start is not None:
             like = {name: getattr(state_sharding, name) for name in start}
@@ -304,7 +337,7 @@ def _train(
 
     report = Report(
         processes.on_first(
-            lambda: metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update)
+            lambda: metrics.MetricsFile(path / run_dir.METRICS, programs.columns, keep_until=update, taken=resumed)
         ),
         wandb,
         seeds=seeds,

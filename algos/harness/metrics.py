@@ -7,7 +7,7 @@ the same rows.
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ Row = dict[str, float | int | None]
 Update = Mapping[str, Sequence[float] | np.ndarray]  # the metrics of one update, each [S]
 
 EPISODE = "episode_"
+EVALUATION = "eval_"
 IDENTITY = ("seed", "update", "env_steps")
 FIRST = (*IDENTITY, "episodes", "episode_return", "episode_length")
 LAST = ("time_elapsed_s", "time_env_steps_per_s")
@@ -35,7 +36,7 @@ def columns(metrics: Iterable[str], evaluation: Iterable[str]) -> list[str]:
 
 def evaluation_column(name: str) -> str:
     """episode_return -> eval_return; success -> eval_success."""
-    return f"eval_{name.removeprefix(EPISODE)}"
+    return f"{EVALUATION}{name.removeprefix(EPISODE)}"
 
 
 def not_finite(metrics: Update, seed_index: int) -> str:
@@ -84,13 +85,16 @@ class MetricsFile:
         header: its columns.
         keep_until: update count up to which rows of an earlier process stay. Those after it, and a line that
             was cut off, are removed: the resumed run writes them again.
+        taken: called once the file there is known to be good, before it is changed.
 
     Raises:
         BadInput: the file there has other columns, or a line that is no row; it is left as it is.
         RunError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, header: Sequence[str], keep_until: int):
+    def __init__(
+        self, path: Path, header: Sequence[str], keep_until: int, taken: Callable[[], None] | None = None
+    ):
         self.path, self._header = path, list(header)
         lines = [",".join(header)]
         if path.exists():
@@ -100,6 +104,8 @@ class MetricsFile:
             for number, line in enumerate(earlier, start=2):
                 if (_row(path, self._header, number, line)["update"] or 0) <= keep_until:
                     lines.append(line)
+        if taken is not None:
+            taken()
         temporary = path.with_name(f".{path.name}.tmp")
         with writing(path):
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Whole runs of the stub trainer: what they leave behind, and how they end."""
 
 import logging
+import shutil
 import signal
 import sys
 import time
@@ -174,15 +175,42 @@ def test_a_truncated_newest_checkpoint_is_reported_and_the_one_before_it_used(tm
     assert_same_run(uninterrupted, path, TWO_SEEDS)
 
 
-def test_when_all_checkpoints_are_damaged_nothing_is_overwritten(tmp_path, main):
-    path = tmp_path / "run"
-    assert main("--run-dir", path)[0] == 0
+def lose_digests(path):
     for each in (path / "checkpoints").iterdir():
         (each / checkpoint.DIGESTS).unlink()
-    before = (path / "metrics.csv").read_text()
+
+
+def lose_checkpoints(path):
+    shutil.rmtree(path / "checkpoints")
+
+
+def replace_checkpoints(path):
+    lose_checkpoints(path)
+    (path / "checkpoints").write_text("")
+
+
+def change_columns(path):
+    rows = path / "metrics.csv"
+    rows.write_text(rows.read_text().replace("loss", "los", 1))
+
+
+@pytest.mark.parametrize(
+    "harm, words",
+    [
+        (lose_digests, "all its checkpoints are damaged"),
+        (lose_checkpoints, "its metrics.csv has rows, but its checkpoints/ is gone"),
+        (replace_checkpoints, "but its checkpoints/ is gone"),
+        (change_columns, "metrics.csv: line 1: must be the columns"),
+    ],
+)
+def test_a_resume_that_is_refused_changes_nothing(tmp_path, main, harm, words):
+    path = tmp_path / "run"
+    assert main("--run-dir", path)[0] == 0
+    harm(path)
+    before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
     code, err = main("--resume", path)
-    assert code == 2 and "all its checkpoints are damaged" in err
-    assert (path / "metrics.csv").read_text() == before
+    assert code == 2 and words in err.splitlines()[-1], err
+    assert {each: each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
 
 
 def test_resuming_a_finished_run_changes_nothing_but_the_pictures(tmp_path, main):
