@@ -4,6 +4,7 @@ Refused before anything is compiled where that is certain, else after the update
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from algos.harness.errors import BadInput
 GIB = 2**30
 UPDATE = ("num_seeds", "num_envs", "num_steps")
 """Fields of a Config that an update grows with."""
+AGENT = re.compile(r"core\..*|.*_(hidden|widths|channels)")
+"""Fields whose whole numbers may be sizes of the agent."""
+MOST_SIZES = 3
+"""Of them are named, the largest first."""
 
 
 def check_before(state: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> None:
@@ -29,7 +34,8 @@ def check_before(state: Any, config: Any, mesh: Mesh, num_settings: int = 1) -> 
         BadInput: with the estimate and the flags that lower it.
     """
     needed = _bytes_per_device(state) + config.num_steps * _bytes_per_device(state.stream.obs)
-    _check(needed, "at least ", config, mesh, num_settings, "an update", None)
+    lowered_by = _lowers_update(state, needed / 2, config)
+    _check(needed, "at least ", config, mesh, num_settings, "an update", lowered_by)
 
 
 def check(
@@ -39,6 +45,7 @@ def check(
     num_settings: int = 1,
     of: str = "an update",
     lowered_by: Mapping[str, int] | None = None,
+    state: Any = None,
 ) -> None:
     """Refuses a run of which a compiled program needs more than a device has.
 
@@ -46,11 +53,32 @@ def check(
         program: compiled, of all seeds.
         of: what it computes.
         lowered_by: the flags that it grows with and their values; None: those of an update.
+        state: as of check_before; what an update grows with depends on it. None: not known.
 
     Raises:
         BadInput: as check_before.
     """
-    _check(bytes_needed(program), "", config, mesh, num_settings, of, lowered_by)
+    needed = bytes_needed(program)
+    if lowered_by is None:
+        # Gradients and their steps are as large again as the parameters and the optimiser's moments.
+        lowered_by = _lowers_update(state, needed / 4, config)
+    _check(needed, "", config, mesh, num_settings, of, lowered_by)
+
+
+def _lowers_update(state: Any, share: float, config: Any) -> dict[str, Any]:
+    """The fields that an update grows with: the sizes of an agent whose parameters and optimiser exceed `share`."""
+    fields = {name: getattr(config, name) for name in UPDATE}
+    if state is None or _bytes_per_device(state) - _bytes_per_device(state.stream) <= share:
+        return fields
+    values = vars(config) | {f"core.{name}": value for name, value in config.core.items()}
+    sizes = {
+        name: max(value, default=0) if isinstance(value, tuple | list) else value
+        for name, value in values.items()
+        if AGENT.fullmatch(name)
+    }
+    sizes = {name: size for name, size in sizes.items() if type(size) is int and size > 1}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:MOST_SIZES]
+    return {name: values[name] for name in largest} | {"num_seeds": config.num_seeds}
 
 
 def bytes_needed(program: Any) -> int:
@@ -76,14 +104,12 @@ def _check(
     mesh: Mesh,
     num_settings: int,
     of: str,
-    lowered_by: Mapping[str, int] | None,
+    lowered_by: Mapping[str, Any],
 ) -> None:
     available = bytes_available(mesh)
     if available is None or needed <= available:
         return
     several = num_settings * config.num_seeds > mesh.shape["seed"]  # else fewer change nothing on each
-    if lowered_by is None:
-        lowered_by = {name: getattr(config, name) for name in UPDATE}
     first, *others = (
         f"{name}={value}"
         for name, value in lowered_by.items()

@@ -236,7 +236,7 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
             evaluate, abstract, abstract_keys, out=sharding, **evaluation_options()
         )
         update, init, evaluation = updating.result(), starting.result(), evaluating.result()
-    footprint.check(update, config, mesh)
+    footprint.check(update, config, mesh, state=abstract)
     sizes = {name: getattr(config, name) for name in ("num_seeds", "eval_episodes")}
     footprint.check(evaluation, config, mesh, of="an evaluation", lowered_by=sizes)
     parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())

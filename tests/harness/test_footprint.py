@@ -51,6 +51,17 @@ def test_what_does_not_fit_once_compiled_is_refused_before_it_runs(main, tmp_pat
     assert line.endswith("lower it, or num_envs=3 or num_steps=4")
 
 
+@pytest.mark.parametrize("free, bound", [(1500, "at least "), (3000, "")])  # before and after it is compiled
+def test_where_the_agent_is_what_is_large_its_sizes_are_named(main, tmp_path, memory_of, monkeypatch, free, bound):
+    memory_of(free)
+    monkeypatch.setattr(footprint, "bytes_needed", lambda program: 4000)  # of 1,600 for parameters
+    code, err = main("--core.d-model", 200, "--run-dir", tmp_path / "made" / "run")
+    line = err.splitlines()[-1]
+    assert code == 2 and re.match(rf"error: core\.d_model=200: an update needs {bound}\d", line), err
+    assert line.endswith("lower it, or core.eta=4 or core.n_layers=2"), line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_need_of_a_program_is_its_arguments_results_and_temporary_arrays():
     size = 4 * 1000 * 1000
     a = jax.ShapeDtypeStruct((1000, 1000), jnp.float32)
