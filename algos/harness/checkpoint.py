@@ -8,6 +8,7 @@ number of devices. Typed PRNG keys are stored as their key data. Nothing here is
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from algos.harness.errors import BadInput, RunError, one_line
+from algos.harness.errors import BadInput, RunError, one_line, writing
 
 DIGESTS = "SHA256"
 TEMPORARY = ".orbax-checkpoint-tmp"
@@ -35,10 +36,18 @@ class Checkpoints:
         self._keep = keep
 
     def updates(self) -> list[int]:
-        """The update counts that have a checkpoint, whole or not, in ascending order."""
-        if not self.directory.is_dir():
+        """The update counts that have a checkpoint, whole or not, in ascending order.
+
+        Raises:
+            BadInput: the directory cannot be read.
+        """
+        try:
+            names = os.listdir(self.directory)
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(int(each.name) for each in self.directory.iterdir() if each.name.isdecimal())
+        except OSError as error:
+            raise BadInput(f"{self.directory}: cannot be read: {error.strerror or error}") from error
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, update: int, state: Any, extra: dict[str, Any]) -> None:
         """Writes the state (arrays on any device) and `extra` (plain JSON) and removes what is too old.
@@ -65,9 +74,12 @@ class Checkpoints:
                 shutil.rmtree(self.directory / str(old))
         # tensorstore reports a full disk as a ValueError, so there is no narrower class that fits.
         except Exception as error:
+            try:
+                last = f"that of update {self.newest_whole() or '(none)'}"
+            except BadInput:  # the disk that cannot be written cannot be read either
+                last = "not known"
             raise RunError(
-                f"{final}: checkpoint cannot be written: {_reason(error)}; "
-                f"the last whole checkpoint is that of update {self.newest_whole() or '(none)'}"
+                f"{final}: checkpoint cannot be written: {_reason(error)}; the last whole checkpoint is {last}"
             ) from error
 
     def restore(
@@ -114,10 +126,14 @@ class Checkpoints:
         """What is wrong with the files of a checkpoint; empty if they are as they were written."""
         directory = self.directory / str(update)
         listing = directory / DIGESTS
-        if not listing.is_file():
+        if not os.path.isfile(listing):
             return "it was not written to its end"
-        written = listing.read_text(encoding="utf-8", errors="replace").splitlines()
-        differing = set(written) ^ set(_digests(directory).splitlines())
+        try:
+            written = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+            found = _digests(directory).splitlines()
+        except OSError as error:
+            return f"it cannot be read: {error.strerror or error}"
+        differing = set(written) ^ set(found)
         names = sorted({line.partition("  ")[2] for line in differing})
         return f"{', '.join(names[:3])} changed since it was written" if differing else ""
 
@@ -125,7 +141,8 @@ class Checkpoints:
         """Removes the (damaged) checkpoints newer than `update`, which a resumed run will write again."""
         for newer in self.updates():
             if newer > update:
-                shutil.rmtree(self.directory / str(newer))
+                with writing(self.directory / str(newer)):
+                    shutil.rmtree(self.directory / str(newer))
 
     def _remove_leftovers(self, update: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -147,3 +147,28 @@ def test_a_failed_save_names_the_last_whole_checkpoint_and_leaves_it(tmp_path, s
     monkeypatch.undo()
     reports = []
     assert saved.restore(abstract, reports.append)[0] == 4 and len(reports) == 1
+
+
+def unreadable(*_):
+    raise OSError(5, "Input/output error")
+
+
+def test_a_failed_save_on_a_disk_that_cannot_be_read_either_is_one_line(tmp_path, state, abstract, monkeypatch):
+    saved = Checkpoints(tmp_path / "c")
+    saved.save(4, state, {})
+    monkeypatch.setattr(checkpoint, "_digest", unreadable)
+    with pytest.raises(RunError, match=r"8: .*Input/output error; .* that of update \(none\)"):
+        saved.save(8, state, {})
+    monkeypatch.setattr(checkpoint.os, "listdir", unreadable)
+    with pytest.raises(RunError, match="8: .*Input/output error; .* checkpoint is not known"):
+        saved.save(8, state, {})
+
+
+def test_a_checkpoint_that_cannot_be_read_is_damaged(tmp_path, state, abstract, monkeypatch):
+    saved = Checkpoints(tmp_path / "c")
+    saved.save(4, state, {})
+    monkeypatch.setattr(checkpoint, "_digest", unreadable)
+    assert saved.damage(4) == "it cannot be read: Input/output error"
+    monkeypatch.setattr(checkpoint.os, "listdir", unreadable)
+    with pytest.raises(BadInput, match="c: cannot be read: Input/output error"):
+        saved.restore(abstract, pytest.fail)
