@@ -39,8 +39,14 @@ class Request(NamedTuple):
 
 
 def user_path(text: str) -> Path:
-    """A path from the command line, with the home directory for a ~ that no shell has replaced."""
-    return Path(text).expanduser()
+    """A path from the command line, with the home directory for a ~ that no shell has replaced.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, which Path takes for the current directory.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("'': must be a path")
+    return Path(os.path.expanduser(text))  # Path.expanduser raises where there is no such user
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -115,13 +121,17 @@ def parse(Config: type, presets: Presets, doc: str, algo: str, argv: Sequence[st
         raise BadInput(_unknown("preset", chosen.preset, presets))
     if chosen.resume == "":
         raise BadInput("resume='': must be a run directory")
+    if chosen.config == "":
+        raise BadInput(f"config='': must be a run directory or its {run_dir.CONFIG}")
     if chosen.config is not None and (chosen.preset is not None or chosen.resume):
         raise BadInput(f"config={chosen.config!r}: must stand without --preset and --resume")
+    if chosen.preset is not None and chosen.resume:
+        raise BadInput(f"preset={chosen.preset!r}: must stand without --config and --resume")
     stored = None
     if chosen.resume and not {"-h", "--help"} & set(argv):
         stored = run_dir.load_config(Path(chosen.resume), Config, algo)
     names = {"env": getattr(chosen, "env.id"), "core": getattr(chosen, "core.name")}
-    if stored is not None and chosen.preset is None:
+    if stored is not None:
         base = dataclasses.replace(stored, run_dir="", **_others(stored, names))
     elif chosen.config is not None:
         base = preset_config(Config, _repeated(Config, Path(chosen.config), algo), names)
@@ -350,7 +360,7 @@ def _or(words: Iterable[str]) -> str:
 
 def _continued(stored: Any, asked: Any, path: Path) -> Any:
     """The stored Config, if no flag asks for another; the run may become longer, and metrics go elsewhere."""
-    if asked.run_dir and Path(asked.run_dir).resolve() != path.resolve():
+    if asked.run_dir and os.path.realpath(asked.run_dir) != os.path.realpath(path):
         raise BadInput(f"run_dir={asked.run_dir!r}: must be left out or the same as --resume {path}")
     longer = getattr(asked, "total_timesteps", 0)
     if longer > getattr(stored, "total_timesteps", 0):

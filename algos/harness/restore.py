@@ -109,7 +109,10 @@ def load_run(path: str | Path, report: Callable[[str], None] = print, env_flags:
     Raises:
         BadInput: no run, no whole checkpoint, or an option that is unknown or out of range.
     """
-    path, field = Path(path).expanduser(), "run_dir"
+    field = "run_dir"
+    if str(path) == "":
+        raise BadInput(f"{field}='': must be a run directory")
+    path = cli.user_path(str(path))
     algo = run_dir.read_config(path, field)["algo"]
     if algo not in algos.TRAINERS:
         raise BadInput(f"{field}={str(path)!r}: its algo={algo!r} is no trainer of algos/")

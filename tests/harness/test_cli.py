@@ -39,6 +39,8 @@ BAD_INPUT = [
     (["--config", "nowhere"], ["config='nowhere'", "config.yaml"]),
     (["--config", "nowhere", "--preset", "wide"], ["config='nowhere'", "without --preset"]),
     (["--config", "nowhere", "--resume", "there"], ["config='nowhere'", "without --preset and --resume"]),
+    (["--config", ""], ["config=''", "run directory"]),
+    (["--preset", "wide", "--resume", "there"], ["preset='wide'", "without --config and --resume"]),
     (["--env.id", "stub/c"], ["env.id='stub/c'", "stub/a, stub/b"]),
     (["--core.name", "lru"], ["core.name='lru'", "arelit, gru"]),
     (["--num-envs", "0"], ["num_envs=0", "at least 1"]),
@@ -160,7 +162,7 @@ def test_config_repeats_a_run_and_flags_change_it(held, name):
         (["--core.name", "arelit"], ["core.name='arelit'", "core.name='gru'"]),
         (["--core.d-model", "99"], ["core.d_model=99"]),
         (["--num-seeds", "4"], ["num_seeds=4", "num_seeds=1"]),
-        (["--preset", "wide"], ["env.id='stub/b'", "env.id='stub/a'"]),
+        (["--env.id", "stub/b"], ["env.id='stub/b'", "env.id='stub/a'"]),
         (["--run-dir", "elsewhere"], ["run_dir='elsewhere'"]),
     ],
 )
