@@ -19,11 +19,12 @@ def enable() -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is None and jax.config.jax_enable_compilation_cache:
-        folder = default_folder()
         try:
+            folder = default_folder()
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return  # a home directory that is not there or read-only: the run compiles as without a cache
+        # A home directory that is not known, not there or read-only: the run compiles as without a cache.
+        except (OSError, RuntimeError):
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
