@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -76,9 +76,7 @@ def create(path: Path, config: Any, algo: str, command: list[str]) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe_write(path)
-        temporary = path / f".{CONFIG}.tmp"
-        temporary.write_text(header(command) + dump_config(config, algo), encoding="utf-8")
-        temporary.rename(path / CONFIG)
+        _write_config(path, header(command) + dump_config(config, algo))
     except OSError as error:
         raise BadInput(_cannot_write(path, error)) from error
 
@@ -87,7 +85,8 @@ def create(path: Path, config: Any, algo: str, command: list[str]) -> None:
 def locked(path: Path, field: str) -> Iterator[None]:
     """Keeps other processes from writing into a directory, which is made if it is not there.
 
-    The kernel lets go of the lock with the process, however it ends.
+    The kernel lets go of the lock with the process, however it ends. What was made and is still empty at the end
+    is removed: the directory of a run that was refused.
 
     Args:
         path: the directory.
@@ -97,6 +96,7 @@ def locked(path: Path, field: str) -> Iterator[None]:
         BadInput: another process has it, or it cannot be written.
     """
     file = path / LOCK
+    made = [each for each in (path, *path.parents) if not os.path.lexists(each)]
     try:
         path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
@@ -114,12 +114,25 @@ def locked(path: Path, field: str) -> Iterator[None]:
         os.close(descriptor)
         raise BadInput(f"{field}={str(path)!r}: is being written by {holder}") from error
     except OSError as error:
+        _remove_empty(made)
         raise BadInput(_cannot_write(path, error, field)) from error
     try:
         yield
     finally:
         file.unlink(missing_ok=True)
         os.close(descriptor)
+        _remove_empty(made)
+
+
+def _remove_empty(directories: Sequence[Path]) -> None:
+    """Removes directories, the innermost first, up to the first that holds something."""
+    for each in directories:
+        try:
+            each.rmdir()
+        except FileNotFoundError:
+            continue  # it could not be made
+        except OSError:
+            return
 
 
 def release(path: Path) -> None:
@@ -154,12 +167,19 @@ def go_on(path: Path, config: Any, algo: str, command: list[str]) -> None:
         lines = (path / CONFIG).read_text(encoding="utf-8").splitlines()
         about = [line for line in lines if line.startswith("#")]
         resumed = [f"# resumed, {line[2:]}" for line in header(command).splitlines()]
-        temporary = path / f".{CONFIG}.tmp"
         text = "".join(f"{line}\n" for line in [*about, *resumed])
-        temporary.write_text(text + dump_config(config, algo), encoding="utf-8")
-        temporary.rename(path / CONFIG)
+        _write_config(path, text + dump_config(config, algo))
     except OSError as error:
         raise BadInput(_cannot_write(path, error)) from error
+
+
+def _write_config(path: Path, text: str) -> None:
+    temporary = path / f".{CONFIG}.tmp"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.rename(path / CONFIG)
+    finally:
+        temporary.unlink(missing_ok=True)  # of a disk that is full
 
 
 def _cannot_write(path: Path, error: OSError, field: str = "run_dir") -> str:
