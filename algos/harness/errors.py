@@ -83,5 +83,12 @@ def write_whole(path: Path, text: str) -> None:
 
 def check_output(path: Path) -> None:
     """Raises BadInput unless a file can stand at the `--output` a user gave, before the work for it begins."""
-    if not path.parent.is_dir() or path.is_dir():
-        raise BadInput(f"output={str(path)!r}: must be a file in a directory that exists")
+    place = f"output={str(path)!r}"
+    if not os.path.isdir(path.parent) or os.path.isdir(path):
+        raise BadInput(f"{place}: must be a file in a directory that exists")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # a name that is too long
+        raise BadInput(f"{place}: must be a file that can be written: {one_line(error)[:200]}") from error

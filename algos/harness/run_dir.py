@@ -202,7 +202,7 @@ def read_config(path: Path, field: str) -> dict[str, Any]:
     """
     place = f"{field}={str(path)!r}"
     file = path / CONFIG
-    if not file.is_file():
+    if not os.path.isfile(file):  # unlike Path.is_file false also for a name that is too long
         raise BadInput(f"{place}: holds no run; must be a run directory, with a {CONFIG}")
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -283,6 +283,9 @@ def whole_number(value: Any) -> int | None:
     """The integer that an int, or a number such as 1e6, stands for; None if there is none."""
     if type(value) is int:
         return value
+    with contextlib.suppress(ValueError):
+        if type(value) is str:
+            return int(value)  # a float would round it from 2^53 on
     with contextlib.suppress(ValueError, OverflowError):
         if type(value) in (float, str) and float(value).is_integer():
             return int(float(value))

@@ -1,10 +1,12 @@
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
-from algos.harness import BadInput, loop, run_dir
+from algos.harness import BadInput, OneLineParser, load_run, loop, run_dir, user_path
+from algos.harness.errors import check_output
 from tests.harness import stub
 
 
@@ -104,6 +106,70 @@ def test_a_directory_is_free_again_if_the_run_failed_before_its_first_row(main, 
     monkeypatch.setenv("STUB_NAN", "0:2")
     assert main("--run-dir", tmp_path)[0] == 1  # its first row stays
     assert sorted(each.name for each in tmp_path.iterdir()) == ["config.yaml", "metrics.csv"]
+
+
+@pytest.mark.parametrize("flags", [["--init-from", "none"], ["--wandb", "offline"], []])
+def test_a_refused_run_leaves_no_directory_that_it_made(main, tmp_path, monkeypatch, flags):
+    def refuse(*_, **__):
+        raise BadInput("num_envs=3: must be less")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop.footprint if not flags else loop, "check_before" if not flags else "WandbLog", refuse)
+    (tmp_path / "there").mkdir()
+    for path in ("made/run", "there/run", "there"):
+        assert main("--run-dir", path, *flags)[0] == 2
+        assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == ["there"]
+
+
+def test_what_others_put_into_a_made_directory_stays(tmp_path):
+    with run_dir.locked(tmp_path / "a" / "b", "output"):
+        (tmp_path / "a" / "notes.txt").write_text("mine")
+    assert [each.name for each in (tmp_path / "a").iterdir()] == ["notes.txt"]
+
+
+def test_names_that_are_too_long_are_bad_input(main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    long = "a" * 300
+    for flag in ("--resume", "--config", "--init-from", "--run-dir"):
+        code, err = main(flag, long)
+        last = err.splitlines()[-1]
+        assert code == 2 and last.startswith(f"error: {flag[2:].replace('-', '_')}='{long}"), err
+        assert list(tmp_path.iterdir()) == []
+    for path in (Path(long), Path(long) / "x", Path("none/x"), tmp_path):
+        with pytest.raises(BadInput, match="output='"):
+            check_output(path)
+    check_output(Path("x.png"))
+
+
+def test_an_empty_path_is_not_the_current_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_dir.create(tmp_path, stub.Config(), "stub", [])
+    with pytest.raises(BadInput, match="run_dir='': must be a run directory"):
+        load_run("")
+    parser = OneLineParser()
+    parser.add_argument("run_dir", type=user_path)
+    with pytest.raises(BadInput, match="run_dir: '': must be a path"):
+        parser.parse_args([""])
+
+
+def test_a_home_of_no_such_user_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/x") == tmp_path / "x"
+    assert user_path("~nosuchuser/x") == Path("~nosuchuser/x")
+    with pytest.raises(BadInput, match="run_dir='~nosuchuser/x': holds no run"):
+        load_run("~nosuchuser/x")
+
+
+def test_whole_numbers_are_not_rounded():
+    for text, whole in (
+        ("9007199254740993", 2**53 + 1),
+        ("1e6", 10**6),
+        ("1.5", None),
+        ("x", None),
+        ("inf", None),
+    ):
+        assert run_dir.whole_number(text) == whole
+    assert run_dir.whole_number(3.0) == 3 and run_dir.whole_number(True) is None
 
 
 def test_the_default_name_tells_runs_apart():
