@@ -66,7 +66,7 @@ def check(
 
 
 def _lowers_update(state: Any, share: float, config: Any) -> dict[str, Any]:
-    """The fields that an update grows with: the sizes of an agent whose parameters and optimiser exceed `share`."""
+    """The fields an update grows with: sizes of the agent where its parameters and optimiser exceed `share`."""
     fields = {name: getattr(config, name) for name in UPDATE}
     if state is None or _bytes_per_device(state) - _bytes_per_device(state.stream) <= share:
         return fields
