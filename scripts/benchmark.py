@@ -18,6 +18,9 @@ Every ratio compares two things measured in the same run; the rate of float32 ma
 measured too. Times are medians of several calls. Run it on an otherwise idle machine.
 """
 
+# Before JAX, of whose variables it says which are unusable.
+from algos import harness  # isort: skip
+
 import argparse
 import dataclasses
 import functools
@@ -41,7 +44,7 @@ from gymnax.environments import spaces
 
 import envs
 import networks
-from algos import TRAINERS, a2c_arelit, harness, ppo_arelit, pqn_arelit
+from algos import TRAINERS, a2c_arelit, ppo_arelit, pqn_arelit
 from algos.harness import LoadedRun, devices, footprint, loop, restore
 from algos.presets import PRESETS
 from envs import memory_maze

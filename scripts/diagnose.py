@@ -27,6 +27,9 @@ Episodes that end before a step have no part in what is said of it. A longer cor
 success is lost because the agent does not arrive, episodes run into the time limit, which the page shows apart.
 """
 
+# Before JAX, of whose variables it says which are unusable.
+from algos import harness  # isort: skip  # noqa: F401
+
 import argparse
 import functools
 import json

@@ -10,6 +10,9 @@ the seeds' means, because the episodes of one seed share its parameters. Other o
 --env.corridor-len 40, show how far what was learnt reaches.
 """
 
+# Before JAX, of whose variables it says which are unusable.
+from algos import harness  # isort: skip  # noqa: F401
+
 import argparse
 import json
 import sys

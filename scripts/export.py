@@ -14,6 +14,9 @@ frozen normalisation statistics are inside; observations are raw, actions are wh
 A carry is a tuple of arrays; reset is true where the observation starts an episode. Lowered for CPU and CUDA.
 """
 
+# Before JAX, of whose variables it says which are unusable.
+from algos import harness  # isort: skip  # noqa: F401
+
 import argparse
 import io
 import json

@@ -349,7 +349,7 @@ def compile_programs(module: ModuleType, config: Any, values: dict, keys: Any, m
     if metric not in update_metrics:
         lowered["evaluate"] = lower(evaluate, values, abstract, keys)
     compiled = {"update": lowered.pop("update").compile()}
-    footprint.check(compiled["update"], config, mesh, settings)
+    footprint.check(compiled["update"], config, mesh, settings, state=abstract)
     options = {"init": loop.start_options(), "evaluate": loop.evaluation_options()}
     compiled |= {name: each.compile(options[name]) for name, each in lowered.items()}
     report.say(f"compiled in {time.monotonic() - begin:.1f} s")
