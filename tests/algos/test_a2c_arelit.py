@@ -130,8 +130,9 @@ def test_the_published_halfcheetah_configuration_fits_together():
 @pytest.mark.slow
 def test_the_published_halfcheetah_configuration_trains():
     state, metrics = jax.jit(small_halfcheetah())(jax.random.key(0))
+    assert metrics["episodes"][0] == 0
     for name, value in metrics.items():
-        assert np.isfinite(value).all(), name
+        assert np.isfinite(value).all() or name.startswith("episode_"), name  # NaN where no episode ended
     assert metrics["grad_norm"][0] > 0 and state.obs_statistics.count == 8
 
 
