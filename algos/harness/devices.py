@@ -102,5 +102,24 @@ def over_seeds(fn: Callable, mesh: Mesh) -> Callable:
 
     if mesh.size == 1:
         return local
-    # Only the seeds are cut up by hand; what happens along "env" is left to the partitioner.
-    return jax.shard_map(local, mesh=mesh, in_specs=SEEDS, out_specs=SEEDS, axis_names={"seed"}, check_vma=False)
+
+    @functools.wraps(fn)
+    def over_places(*args: Any) -> Any:
+        leaves, structure = jax.tree.flatten(args)
+
+        def place(*given: Any) -> Any:
+            rest = iter(given)
+            cut = [
+                next(rest) if x.size else jnp.zeros((x.shape[0] // places, *x.shape[1:]), x.dtype) for x in leaves
+            ]
+            return local(*jax.tree.unflatten(structure, cut))
+
+        # Only the seeds are cut up by hand; what happens along "env" is left to the partitioner. That of jaxlib
+        # 0.11 crashes at an argument without elements, of which physics engines have some.
+        cut_up = jax.shard_map(
+            place, mesh=mesh, in_specs=SEEDS, out_specs=SEEDS, axis_names={"seed"}, check_vma=False
+        )
+        return cut_up(*[x for x in leaves if x.size])
+
+    places = mesh.shape["seed"]
+    return over_places
