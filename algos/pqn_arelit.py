@@ -15,9 +15,7 @@ Several seeds as one program, without the command line:
     states, metrics = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 4))
 """
 
-# Before JAX, of whose variables it says which are unusable.
-from algos import harness  # isort: skip
-
+from algos import harness  # isort: skip  # before JAX, of whose variables it says which are unusable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
