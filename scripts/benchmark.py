@@ -421,6 +421,19 @@ PAPER_SIZES: dict[str, dict[str, Any]] = {
     "gru": {"name": "gru", "n_layers": 1, "d_model": 680},
     "feedforward": {"name": "feedforward"},
 }
+# The others at about as many parameters, 1.4 to 1.6 million: widths beside their defaults.
+EQUAL_WIDTHS = {
+    "mingru": 344,
+    "lru": 320,
+    "s5": 320,
+    "rtu": 360,
+    "ffm": 784,
+    "mamba2": 448,
+    "gated_deltanet": 168,
+    "mlstm": 464,
+    "frame_stack": 408,
+    "memory_trace": 544,
+}
 INPUT_WIDTH = 16
 BATCHES, LENGTHS, LEARNING_BATCH = (1, 16, 256), (32, 128, 512, 2048), 8
 
@@ -502,9 +515,10 @@ def gtrxl_baselines() -> Results:
 
 
 def cores() -> Results:
-    """Every core at the paper's sizes: one environment step, and forward + gradient of segments at B = 8."""
+    """Every core at about equal sizes: one environment step, and forward + gradient of segments at B = 8."""
+    sizes = PAPER_SIZES | {name: {"name": name, "d_model": width} for name, width in EQUAL_WIDTHS.items()}
     with jax.default_matmul_precision(product_precision()):
-        results = {name: one_core(settings) for name, settings in PAPER_SIZES.items()} | gtrxl_baselines()
+        results = {name: one_core(settings) for name, settings in sizes.items()} | gtrxl_baselines()
     ours, transformer = results["arelit"], results["gtrxl-128"]
     acting = {name: 1 - ours["acting_ms"][name] / transformer["acting_ms"][name] for name in ours["acting_ms"]}
     results["arelit against gtrxl-128"] = {

@@ -3,9 +3,11 @@
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import networks
 from algos import a2c_arelit
 from scripts import benchmark
 from tests.algos.toy import Toy, environment_is
@@ -22,6 +24,16 @@ def test_scaling_reports_rate_and_memory_of_every_number_of_seeds():
     assert two["efficiency"] == two["times one seed"] / 2
     # The state and the rollout of two seeds, against those of one.
     assert 1.5 * one["update_memory_mb"] < two["update_memory_mb"] < 3 * one["update_memory_mb"]
+
+
+def test_every_core_is_timed_at_about_one_size():
+    timed = {settings["name"] for settings in benchmark.PAPER_SIZES.values()} | benchmark.EQUAL_WIDTHS.keys()
+    assert timed == networks.CORES.keys()
+    arguments = jnp.zeros((1, 1, benchmark.INPUT_WIDTH)), jnp.zeros((1, 1), bool)
+    for name, width in benchmark.EQUAL_WIDTHS.items():
+        core = networks.make_core(name, d_model=width)
+        params = jax.eval_shape(core.init, jax.random.key(0), core.initialize_carry((1,)), *arguments)
+        assert 1.4e6 <= sum(leaf.size for leaf in jax.tree.leaves(params)) <= 1.6e6, name
 
 
 def test_policies_are_timed_from_their_files_and_hold_the_core_they_are_named_after(monkeypatch):
