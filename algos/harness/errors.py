@@ -73,12 +73,24 @@ def writing(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}; what was there is whole") from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all; several processes may write the same one at the same time."""
+def replace_file(path: Path, text: str) -> None:
+    """Writes a file whole or not at all; several processes may write the same one at the same time.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left.
+    """
     temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
-    with writing(path):
+    try:
         temporary.write_text(text, encoding="utf-8")
         temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """replace_file, with a RunError for an OSError."""
+    with writing(path):
+        replace_file(path, text)
 
 
 def check_output(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algos.harness.errors import BadInput, one_line, writing
+from algos.harness.errors import BadInput, one_line, write_whole, writing
 
 Row = dict[str, float | int | None]
 Update = Mapping[str, Sequence[float] | np.ndarray]  # the metrics of one update, each [S]
@@ -106,10 +106,7 @@ class MetricsFile:
                     lines.append(line)
         if taken is not None:
             taken()
-        temporary = path.with_name(f".{path.name}.tmp")
-        with writing(path):
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            temporary.rename(path)
+        write_whole(path, "".join(f"{line}\n" for line in lines))
 
     def append(self, rows: Sequence[Row]) -> None:
         """Adds rows; names that a row lacks are empty cells."""

@@ -22,7 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from algos.harness.errors import BadInput
+from algos.harness.errors import BadInput, replace_file
 
 NAME_KEYS = {"env": "id", "core": "name"}
 """The dictionaries of a Config, and which of their keys names the environment and the core."""
@@ -76,7 +76,7 @@ def create(path: Path, config: Any, algo: str, command: list[str]) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe_write(path)
-        _write_config(path, header(command) + dump_config(config, algo))
+        replace_file(path / CONFIG, header(command) + dump_config(config, algo))
     except OSError as error:
         raise BadInput(_cannot_write(path, error)) from error
 
@@ -168,18 +168,9 @@ def go_on(path: Path, config: Any, algo: str, command: list[str]) -> None:
         about = [line for line in lines if line.startswith("#")]
         resumed = [f"# resumed, {line[2:]}" for line in header(command).splitlines()]
         text = "".join(f"{line}\n" for line in [*about, *resumed])
-        _write_config(path, text + dump_config(config, algo))
+        replace_file(path / CONFIG, text + dump_config(config, algo))
     except OSError as error:
         raise BadInput(_cannot_write(path, error)) from error
-
-
-def _write_config(path: Path, text: str) -> None:
-    temporary = path / f".{CONFIG}.tmp"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.rename(path / CONFIG)
-    finally:
-        temporary.unlink(missing_ok=True)  # of a disk that is full
 
 
 def _cannot_write(path: Path, error: OSError, field: str = "run_dir") -> str:
