@@ -608,7 +608,7 @@ def read_result(file: Path) -> Any:
 
     try:
         rows = pandas.read_csv(file)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{file}: cannot be read: {one_line(error)[:200]}; remove it to run the job again"
         ) from error
@@ -842,6 +842,8 @@ def check_directory(path: Path, settings: Settings) -> None:
     """Raises BadInput where the directory holds something else, or jobs with other settings."""
     if os.path.lexists(path / run_dir.CONFIG):
         raise BadInput(f"output={str(path)!r}: holds a run; must be a directory of its own")
+    if os.path.lexists(path) and not path.is_dir():
+        raise BadInput(f"output={str(path)!r}: must be a directory")
     file = path / LEADERBOARD
     if not file.exists():
         return
@@ -961,8 +963,6 @@ def main() -> None:
         path = cli.user_path(args.output or ("runs/leaderboard-smoke" if args.smoke else "runs/leaderboard"))
         jobs = [Job(core, task, settings, path / JOBS / task / core) for task in tasks for core in cores]
         check_directory(path, settings)
-        if os.path.lexists(path) and not path.is_dir():
-            raise BadInput(f"output={str(path)!r}: must be a directory")
         if args.print_jobs:
             for job in jobs:
                 print(command_of(job, path, args.smoke))

@@ -103,6 +103,8 @@ def over_seeds(fn: Callable, mesh: Mesh) -> Callable:
     if mesh.size == 1:
         return local
 
+    places = mesh.shape["seed"]
+
     @functools.wraps(fn)
     def over_places(*args: Any) -> Any:
         leaves, structure = jax.tree.flatten(args)
@@ -121,5 +123,4 @@ def over_seeds(fn: Callable, mesh: Mesh) -> Callable:
         )
         return cut_up(*[x for x in leaves if x.size])
 
-    places = mesh.shape["seed"]
     return over_places
