@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+MOST_LISTED = 20  # beside close matches; a hundred names would hide those
+
 
 def unknown(field: str, value: Any, name: str, allowed: Iterable[str], what: str = "known") -> str:
     """Message for a `name` that is not among `allowed`."""
@@ -12,6 +14,8 @@ def unknown(field: str, value: Any, name: str, allowed: Iterable[str], what: str
     close = _close_matches(str(name), allowed)
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     rest = [each for each in allowed if each not in close]
+    if close and len(rest) > MOST_LISTED:
+        return f"{field}={value!r}: not {what}{hint}; allowed: {', '.join(close)} and {len(rest)} others"
     return f"{field}={value!r}: not {what}{hint}; allowed: {', '.join(close + rest) or 'nothing'}"
 
 

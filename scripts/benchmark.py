@@ -235,6 +235,8 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     *((f"TMaze-{name}", {}, 1024, 1000) for name in ("Passive", "Active", "Endless", "Traces", "Pobax")),
     *((f"popgym/{name}Easy", {}, 1024, 1000) for name in ("RepeatFirst", "RepeatPrevious", "Autoencode")),
     *((f"popgym/{name}Easy", {}, 1024, 1000) for name in ("CountRecall", "HigherLower", "Concentration")),
+    *((f"popgym/{name}Hard", {}, 1024, 1000) for name in ("RepeatFirst", "RepeatPrevious", "Autoencode")),
+    *((f"popgym/{name}Hard", {}, 1024, 1000) for name in ("CountRecall", "HigherLower", "Concentration")),
     ("popgym/BattleshipEasy", {}, 1024, 1000),
     ("MysteryPath-Grid-v0", {"observation": "symbolic"}, 4096, 1000),
     ("MysteryPath-Grid-Easy-v0", {"observation": "symbolic"}, 4096, 1000),
@@ -244,7 +246,9 @@ ENVIRONMENTS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("MysteryPath-Easy-v0", {}, 256, 128),
     ("Endless-MysteryPath-v0", {}, 256, 128),
     *(("MiniGrid-MemoryS11-v0", {"observation": kind}, 1024, 512) for kind in ("symbolic", "frame")),
+    *(("MiniGrid-MemoryS17Random-v0", {"observation": kind}, 1024, 512) for kind in ("symbolic", "frame")),
     *((name, {}, 1024, 500) for name in ("rocksample", "battleship", "popgym/NoisyPositionOnlyCartPoleEasy")),
+    ("rocksample", {"n": 15, "k": 15}, 1024, 500),
 )
 MAX_POOL = 4096  # start states drawn before every rollout
 
@@ -258,7 +262,7 @@ def environments() -> Results:
         _, state = jax.jit(vec_env.reset)(jax.random.key(0), params)
         rollout = jax.jit(random_rollout(vec_env, params, num_steps))
         seconds = median_seconds(rollout, state, jax.random.key(1))
-        named = ", ".join([env_id, *options.values(), f"{num_envs} at once"])
+        named = ", ".join([env_id, *map(str, options.values()), f"{num_envs} at once"])
         rates[named] = num_envs * num_steps / seconds
     return {"steps_per_second": rates}
 
