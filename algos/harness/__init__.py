@@ -9,6 +9,9 @@ Importing this package is cheap; JAX, orbax, matplotlib and wandb are imported w
 # Before JAX, of whose variables it says which are unusable.
 from algos.harness import jax_variables  # noqa: F401  # isort: skip
 
+# Before gymnax.
+from algos.harness import lazy_imports  # noqa: F401  # isort: skip
+
 from algos.harness.cli import OneLineParser, main, user_path
 from algos.harness.errors import BadInput, RunError, exit_codes
 from algos.harness.restore import LoadedRun, load_run

@@ -1,6 +1,6 @@
 """The footprint of a run: whether it fits into its devices' RAM.
 
-Refused before anything is compiled where that is certain, else after the update is.
+Refused before anything is compiled where that is certain, else once the program is that does not fit.
 """
 
 import math
@@ -46,6 +46,7 @@ def check(
     of: str = "an update",
     lowered_by: Mapping[str, int] | None = None,
     state: Any = None,
+    available: int | None = None,
 ) -> None:
     """Refuses a run of which a compiled program needs more than a device has.
 
@@ -54,6 +55,7 @@ def check(
         of: what it computes.
         lowered_by: the flags that it grows with and their values; None: those of an update.
         state: as of check_before; what an update grows with depends on it. None: not known.
+        available: bytes that were free on each device before the run had any there; None: those that are.
 
     Raises:
         BadInput: as check_before.
@@ -62,7 +64,7 @@ def check(
     if lowered_by is None:
         # Gradients and their steps are as large again as the parameters and the optimiser's moments.
         lowered_by = _lowers_update(state, needed / 4, config)
-    _check(needed, "", config, mesh, num_settings, of, lowered_by)
+    _check(needed, "", config, mesh, num_settings, of, lowered_by, available)
 
 
 def _lowers_update(state: Any, share: float, config: Any) -> dict[str, Any]:
@@ -105,8 +107,9 @@ def _check(
     num_settings: int,
     of: str,
     lowered_by: Mapping[str, Any],
+    available: int | None = None,
 ) -> None:
-    available = bytes_available(mesh)
+    available = bytes_available(mesh) if available is None else available
     if available is None or needed <= available:
         return
     several = num_settings * config.num_seeds > mesh.shape["seed"]  # else fewer change nothing on each

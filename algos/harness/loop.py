@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,7 +153,7 @@ class Programs(NamedTuple):
 
     init: Any  # keys -> state
     update: Any  # (state, is_whole) -> (state, is_whole, metrics), see `guarded`
-    evaluate: Any  # (state, keys) -> episodes [S, E]
+    evaluation: Future[Any]  # of (state, keys) -> episodes [S, E]; BadInput where it does not fit into memory
     columns: list[str]
 
 
@@ -190,10 +190,11 @@ def guarded(update: Callable) -> Callable:
 
 
 def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: Any, mesh: Mesh) -> Programs:
-    """Compiles update, start and evaluation, each once for the whole run, and says how long each took.
+    """Compiles update, start and evaluation, each once for the whole run, and says how long the first two took.
 
     The update takes over the buffers of the state it is given; the evaluation leaves them as they are. While XLA
-    compiles one program the next is traced; the update comes first, for it is the largest.
+    compiles one program the next is traced; the update comes first, for it is the largest. The evaluation comes
+    last and is compiled while the first updates run.
 
     Args:
         trainer: the Trainer.
@@ -203,7 +204,7 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
         mesh: devices the seeds and their environments lie on.
 
     Raises:
-        BadInput: the update or the evaluation does not fit into memory.
+        BadInput: the update does not fit into memory.
     """
     sharding = devices.seed_sharding(mesh)
     state_sharding = jax.tree.map(lambda x: x.sharding, abstract)
@@ -213,35 +214,43 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
     def evaluate(state: Any, key: jax.Array) -> Any:
         return trainer.evaluate(state, key, DETERMINISTIC)
 
-    with ThreadPoolExecutor() as threads:
+    def lower(fn: Any, *args: Any, out: Any, donate: tuple[int, ...] = ()) -> Any:
+        seconds[fn.__name__] = time.monotonic()
+        program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=out)
+        return program.lower(*args)
 
-        def compile_one(fn: Any, *args: Any, out: Any, donate: tuple[int, ...] = (), **options: Any) -> Any:
-            started = seconds[fn.__name__] = time.monotonic()
-            program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=out)
-            lowered = program.lower(*args)
+    def compile_it(name: str, lowered: Any, options: dict[str, Any]) -> Any:
+        compiled = lowered.compile(options)
+        seconds[name] = time.monotonic() - seconds[name]
+        return compiled
 
-            def compile_it() -> Any:
-                compiled = lowered.compile(options)
-                seconds[fn.__name__] = time.monotonic() - started
-                return compiled
+    def compile_evaluation(lowered: Any) -> Any:
+        wait([updating])
+        compiled = lowered.compile(evaluation_options())
+        sizes = {name: getattr(config, name) for name in ("num_seeds", "eval_episodes")}
+        footprint.check(compiled, config, mesh, of="an evaluation", lowered_by=sizes, available=available)
+        return compiled
 
-            return threads.submit(compile_it), lowered.out_info
-
+    available = footprint.bytes_available(mesh)
+    threads = ThreadPoolExecutor()
+    try:
         is_whole = jax.ShapeDtypeStruct((config.num_seeds,), bool, sharding=sharding)
-        updating, (_, _, update_metrics) = compile_one(
-            guarded(trainer.update), abstract, is_whole, out=(state_sharding, sharding, sharding), donate=(0,)
+        out = (state_sharding, sharding, sharding)
+        lowered = lower(guarded(trainer.update), abstract, is_whole, out=out, donate=(0,))
+        _, _, update_metrics = lowered.out_info
+        updating = threads.submit(compile_it, "update", lowered, {})
+        starting = threads.submit(
+            compile_it, "init", lower(trainer.init, abstract_keys, out=state_sharding), start_options()
         )
-        starting, _ = compile_one(trainer.init, abstract_keys, out=state_sharding, **start_options())
-        evaluating, evaluated = compile_one(
-            evaluate, abstract, abstract_keys, out=sharding, **evaluation_options()
-        )
-        update, init, evaluation = updating.result(), starting.result(), evaluating.result()
+        lowered = lower(evaluate, abstract, abstract_keys, out=sharding)
+        evaluating = threads.submit(compile_evaluation, lowered)
+        update, init = updating.result(), starting.result()
+    finally:
+        threads.shutdown(wait=False)
     footprint.check(update, config, mesh, state=abstract)
-    sizes = {name: getattr(config, name) for name in ("num_seeds", "eval_episodes")}
-    footprint.check(evaluation, config, mesh, of="an evaluation", lowered_by=sizes)
-    parts = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
+    parts = ", ".join(f"{name} {seconds[name]:.1f} s" for name in ("update", "init"))
     say(f"compiled in {time.monotonic() - begin:.1f} s: {parts}")
-    return Programs(init, update, evaluation, metrics.columns(update_metrics, evaluated))
+    return Programs(init, update, evaluating, metrics.columns(update_metrics, lowered.out_info))
 
 
 def _restore(checkpoints: Checkpoints, abstract: Any) -> tuple[int, Any, Any] | None:
@@ -388,14 +397,19 @@ def _train(
 
     # With environments on the host an update can take minutes: it is given up rather than waited for.
     interrupts.can_save = not on_host
+    if jax.process_count() > 1:
+        programs.evaluation.result()  # refused by all processes before the first update
     with report.bar:
         while update < trainer.num_updates and stopped_by() is None:
             state, is_whole, update_metrics = programs.update(state, is_whole)
             update += 1
+            if programs.evaluation.done():
+                programs.evaluation.result()  # refused as soon as that is known
             in_flight.append(dispatched(update_metrics, is_whole))
             if update in save_points:
                 fetch(at_most=0)
-                evaluation = programs.evaluate(state, jax.device_put(evaluation_keys(seed_keys, update), sharding))
+                evaluate = programs.evaluation.result()
+                evaluation = evaluate(state, jax.device_put(evaluation_keys(seed_keys, update), sharding))
                 report.write_rows(processes.gathered(evaluation, mesh))
                 save()
                 if processes.is_first():

@@ -90,3 +90,14 @@ def test_the_programs_of_a_run_take_over_the_state_and_give_numbers_only(stub_mo
     flags = 2  # bytes: whether each seed is whole, which is read while the next update runs
     assert stats.alias_size_in_bytes == stats.argument_size_in_bytes - flags
     assert stats.output_size_in_bytes - stats.alias_size_in_bytes < 200
+
+
+def test_an_evaluation_that_does_not_fit_ends_the_run_when_that_is_known(main, tmp_path, memory_of, monkeypatch):
+    memory_of(4000)
+    # The update takes over its arguments, the evaluation does not.
+    monkeypatch.setattr(
+        footprint, "bytes_needed", lambda program: 3000 if program.memory_analysis().alias_size_in_bytes else 5000
+    )
+    code, err = main("--eval-episodes", 5, "--run-dir", tmp_path / "run")
+    line = err.splitlines()[-1]
+    assert code == 2 and line.startswith("error: eval_episodes=5: an evaluation needs "), err

@@ -1,0 +1,23 @@
+"""Modules that gymnax imports to draw with: loaded when first used, for they take half the time of its import."""
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+DRAWING = ("matplotlib.pyplot", "seaborn")
+
+
+class Unloaded(ModuleType):
+    """Stands for a module until one of its attributes is asked for, then lets that one take its place."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+for drawing in DRAWING:
+    if drawing not in sys.modules and importlib.util.find_spec(drawing) is not None:
+        sys.modules[drawing] = Unloaded(drawing)
