@@ -49,7 +49,7 @@ from algos.harness import LoadedRun, devices, footprint, loop, restore
 from algos.presets import PRESETS
 from envs import memory_maze
 from envs.host import Workers
-from networks import arelit, plain_forms
+from networks import arelit, chunked, plain_forms
 from networks.precision import matmul, product_precision
 from scripts import export
 
@@ -457,7 +457,7 @@ def seconds_a_step(step: Callable, params: Any, carry: Any, batch: int) -> float
     return median_seconds(run, params, carry, inputs) / steps
 
 
-def one_core(settings: dict[str, Any]) -> Results:
+def one_core(settings: dict[str, Any], gemm_gflops: float) -> Results:
     """Size, acting and learning of one memory core."""
     core = networks.make_core(**settings)
     carry = core.initialize_carry((1,))
@@ -473,6 +473,7 @@ def one_core(settings: dict[str, Any]) -> Results:
             for batch in BATCHES
         },
         "gradient_ms": {},
+        "gradient_of_matrix_product_rate": {},  # the parameters' products alone, without those of the recurrence
         "gradient_buffers_mb": {},
         "compile_seconds": {},
     }
@@ -488,8 +489,57 @@ def one_core(settings: dict[str, Any]) -> Results:
         name = f"T={length}"
         result["compile_seconds"][name] = seconds
         result["gradient_buffers_mb"][name] = gradient.memory_analysis().temp_size_in_bytes / 2**20
-        result["gradient_ms"][name] = 1e3 * median_seconds(gradient, params, carry, inputs, resets, repeats=3)
+        seconds = median_seconds(gradient, params, carry, inputs, resets, repeats=3)
+        result["gradient_ms"][name] = 1e3 * seconds
+        flops = 3 * matrix_flops(params, length * LEARNING_BATCH)
+        result["gradient_of_matrix_product_rate"][name] = flops / seconds / 1e9 / gemm_gflops
     return result
+
+
+def chunks_against_steps() -> Results:
+    """Matrix memories of one layer, forward + gradient of T = 512 at B = 8: in chunks, and step after step."""
+    length, results = 512, {}
+    memories = {
+        "mamba2": (chunked.ssd, chunked.SSDInputs),
+        "gated_deltanet": (chunked.gated_delta, chunked.DeltaInputs),
+        "mlstm": (chunked.mlstm, chunked.MLSTMInputs),
+    }
+    for name, (memory, kind) in memories.items():
+        carry = networks.make_core(name, d_model=EQUAL_WIDTHS[name]).initialize_carry((LEARNING_BATCH,))
+        state = max(jax.tree.leaves(carry), key=lambda leaf: leaf.size)
+        batch, heads, key_width, value_width = state.shape
+        if name == "mlstm":
+            state = chunked.MLSTMState(state, jnp.zeros(state.shape[:3]), jnp.zeros(state.shape[:2]))
+        widths = {"key": (key_width,), "query": (key_width,), "value": (value_width,)}
+        keys = jax.random.split(jax.random.key(0), len(kind._fields))
+        inputs = kind(*(
+            jax.random.normal(key, (length, batch, heads, *widths.get(field, ()))) / math.sqrt(key_width)
+            for field, key in zip(kind._fields, keys, strict=True)
+        ))  # fmt: skip
+        decay = kind._fields[0]  # its logarithm
+        inputs = inputs._replace(**{decay: -jnp.abs(getattr(inputs, decay))})
+        keep = jnp.ones((length, batch))
+
+        def in_chunks(inputs, memory=memory, state=state, keep=keep):
+            return jnp.square(memory(state, keep, inputs)[1]).mean()
+
+        def step_by_step(inputs, memory=memory, state=state, keep=keep):
+            def step(state, x):  # a segment of one step is computed as it stands
+                state, readout = memory(state, *jax.tree.map(lambda leaf: leaf[None], x))
+                return state, readout[0]
+
+            return jnp.square(jax.lax.scan(step, state, (keep, inputs))[1]).mean()
+
+        seconds = [
+            median_seconds(jax.jit(jax.grad(form)), inputs, repeats=3) for form in (in_chunks, step_by_step)
+        ]
+        results[name] = {
+            "H, K, V": f"{heads}, {key_width}, {value_width}",
+            "chunks_ms": 1e3 * seconds[0],
+            "steps_ms": 1e3 * seconds[1],
+            "speed_up": seconds[1] / seconds[0],
+        }
+    return results
 
 
 def gtrxl_baselines() -> Results:
@@ -518,11 +568,12 @@ def gtrxl_baselines() -> Results:
     return results
 
 
-def cores() -> Results:
+def cores(gemm_gflops: float) -> Results:
     """Every core at about equal sizes: one environment step, and forward + gradient of segments at B = 8."""
     sizes = PAPER_SIZES | {name: {"name": name, "d_model": width} for name, width in EQUAL_WIDTHS.items()}
     with jax.default_matmul_precision(product_precision()):
-        results = {name: one_core(settings) for name, settings in sizes.items()} | gtrxl_baselines()
+        results = {name: one_core(settings, gemm_gflops) for name, settings in sizes.items()}
+        results |= gtrxl_baselines() | {"chunks against steps, T=512": chunks_against_steps()}
     ours, transformer = results["arelit"], results["gtrxl-128"]
     acting = {name: 1 - ours["acting_ms"][name] / transformer["acting_ms"][name] for name in ours["acting_ms"]}
     results["arelit against gtrxl-128"] = {
@@ -729,8 +780,10 @@ def main() -> None:
         if "bridge" in parts:
             made(BRIDGE_ENV)
         results: Results = {"command": " ".join(sys.argv), "machine": machine()}
+        gemm_gflops = results["machine"]["matrix_product_gflops"]
         given = {
-            "trainer": (algo, preset, results["machine"]["matrix_product_gflops"]),
+            "trainer": (algo, preset, gemm_gflops),
+            "cores": (gemm_gflops,),
             "scaling": (arguments.algo, preset, list(dict.fromkeys(seeds))),
         }
         for part in parts:

@@ -19,5 +19,5 @@ class Unloaded(ModuleType):
 
 
 for drawing in DRAWING:
-    if drawing not in sys.modules and importlib.util.find_spec(drawing) is not None:
+    if drawing not in sys.modules and importlib.util.find_spec(drawing.partition(".")[0]) is not None:
         sys.modules[drawing] = Unloaded(drawing)
