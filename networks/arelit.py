@@ -18,11 +18,14 @@ Three exact rewritings make it small and fast:
   computed again, so memory grows with T / chunk, not with T times the state. On CPU the outer products live
   for one step only, and segments short enough to keep all their states are one chunk.
 
+`horizon` is a departure: in the paper beta starts near one half in every channel, a memory of two steps. What moves
+slowly is then hard to tell from its own past; see scripts/notebooks/results, inverted_double_pendulum-P.
+
 Plain form: `networks.plain_forms.arelit_attention`, with none of the three.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -212,16 +215,17 @@ class Block(nn.Module):
     n_heads: int
     eta: int
     r: int
+    horizon: int
 
     @nn.compact
     def __call__(self, carry: LayerCarry, x: jax.Array, keep: jax.Array, phase: jax.Array):
         """x: [T, ..., d_model]; keep, phase: [T, ...]. Returns (carry, [T, ..., d_model])."""
 
-        def dense(width, name):
-            return Dense(width, kernel_init=orthogonal(SQRT2), name=name)
+        def dense(width, name, **options):
+            return Dense(width, kernel_init=orthogonal(SQRT2), name=name, **options)
 
         normed = nn.LayerNorm(name="attention_norm")(x)
-        heads = dense(self.n_heads * 5 * self.d_head, "kqvbg")(normed)
+        heads = dense(self.n_heads * 5 * self.d_head, "kqvbg", bias_init=self.start_of_beta)(normed)
         heads = heads.reshape(*x.shape[:-1], self.n_heads, 5 * self.d_head)
         expansions = dense(self.n_heads * 3 * self.eta, "expansions")(normed)
         expansions = expansions.reshape(*x.shape[:-1], self.n_heads, 3 * self.eta)
@@ -239,6 +243,13 @@ class Block(nn.Module):
         )
         carry, attended = attention(features, keep.astype(v.dtype), phase, carry, self.r)
         return carry, gated_sublayers(x, attended, self.d_ffc)
+
+    def start_of_beta(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        """Initial bias of kqvbg: zeros, but beta near 1 / tau with log tau evenly spread over 2 .. horizon."""
+        bias = np.zeros((self.n_heads, 5, self.d_head))
+        tau = np.geomspace(2.0, max(2.0, self.horizon), self.d_head)
+        bias[:, 3] = np.log(1 / (tau - 1))
+        return jnp.asarray(bias.reshape(shape), dtype)
 
 
 class AReLiT(nn.Module):
@@ -258,11 +269,13 @@ class AReLiT(nn.Module):
     """expansion of keys, queries and their gates"""
     r: int = 2
     """oscillators: the rank of the approximation"""
+    horizon: int = 1
+    """longest time constant of the values' gate at the start, in steps; 1: the paper's start"""
 
     def setup(self):
         self.embedding = Dense(self.d_model, kernel_init=orthogonal(SQRT2))
         self.layers = [
-            Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.eta, self.r)
+            Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.eta, self.r, self.horizon)
             for _ in range(self.n_layers)
         ]
 

@@ -146,3 +146,18 @@ def test_parameters_may_be_more_precise_than_memory_and_inputs(x64):
         params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float64), params)
         carry = jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.float64 else x, carry)
         assert jax.eval_shape(core.apply, params, carry, inputs, resets)[1].dtype == jnp.float64
+
+
+def test_beta_starts_with_time_constants_up_to_the_horizon():
+    def biases(horizon):
+        core = arelit.AReLiT(n_layers=1, d_model=4, d_head=50, d_ffc=4, n_heads=3, eta=2, horizon=horizon)
+        arguments = core.initialize_carry((1,)), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1), bool)
+        bias = core.init(jax.random.key(0), *arguments)["params"]["layers_0"]["kqvbg"]["bias"]
+        return np.asarray(bias, np.float64).reshape(3, 5, 50)
+
+    others, beta = np.delete(biases(100), 3, axis=1), biases(100)[:, 3]
+    np.testing.assert_array_equal(others, 0.0)
+    tau = 1 + np.exp(-beta)  # 1 / sigmoid
+    np.testing.assert_allclose(tau, np.broadcast_to(np.geomspace(2, 100, 50), tau.shape), rtol=1e-4)
+    for published in (1, 2):
+        np.testing.assert_array_equal(biases(published), 0.0)
