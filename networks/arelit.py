@@ -18,8 +18,8 @@ Three exact rewritings make it small and fast:
   computed again, so memory grows with T / chunk, not with T times the state. On CPU the outer products live
   for one step only, and segments short enough to keep all their states are one chunk.
 
-`horizon` is a departure: in the paper beta starts near one half in every channel, a memory of two steps. What moves
-slowly is then hard to tell from its own past; see scripts/notebooks/results, inverted_double_pendulum-P.
+`horizon` is a departure: in the paper beta starts near one half in every channel, a memory of two steps. What
+moves slowly is then hard to tell from its own past; see scripts/notebooks/results, inverted_double_pendulum-P.
 
 Plain form: `networks.plain_forms.arelit_attention`, with none of the three.
 """
