@@ -258,8 +258,8 @@ def held_by_another_process(path):
         (["--num-seeds", "0"], ["num_seeds=0", "from 1 to 1000"]),
         (["--num-seeds", "two"], ["--num-seeds", "'two'"]),
         (["--budget-scale", "0"], ["budget_scale=0.0", "above 0"]),
-        (["--budget-scale", "nan"], ["budget_scale=nan", "at most 1"]),
-        (["--budget-scale", "1.5"], ["budget_scale=1.5", "at most 1"]),
+        (["--budget-scale", "nan"], ["budget_scale=nan", "at most 100"]),
+        (["--budget-scale", "101"], ["budget_scale=101.0", "at most 100"]),
         (["--output", ""], ["output=''", "a path"]),
         (["--job", "gru"], ["--job", "expected 2"]),
         (["--job", "gru", "nothing"], ["tasks='nothing'", "tmaze-v2-40"]),
@@ -348,7 +348,7 @@ def test_the_order_is_that_of_the_interquartile_mean_of_drawn_scores_over_all_ta
     assert np.isnan(lstm.score).all() and np.isnan(lstm.improvement).all()
     text = leaderboard.describe(table, leaderboard.FULL._replace(budget_scale=0.25), [])
     assert "| gru | 0.95 [0.95, 0.95] | 0.95 | 1.00 [1.00, 1.00] | 150,000 |" in text
-    assert "0.25 of the full steps" in text and "means nothing" not in text
+    assert "0.25 times the steps" in text and "means nothing" not in text
 
 
 def test_a_seed_that_diverged_is_named():
