@@ -70,7 +70,7 @@ class Config:
     """Append the previous action and reward to the observation."""
 
     # Core
-    core: fields.Core = field(default_factory=lambda: presets.ARELIT_64)
+    core: fields.Core = field(default_factory=lambda: presets.ARELIT_CONTROL)
     """Memory core and its hyperparameters."""
     encoder_widths: fields.Sizes = ()
     """Widths of a Dense + relu encoder of observations that are no images; none: the observation itself."""

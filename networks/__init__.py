@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import inspect
 import itertools
+import math
 import textwrap
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -129,4 +130,8 @@ def make_core(name: str, **settings: Any) -> nn.Module:
         if get_origin(hints[field]) is Literal and value not in get_args(hints[field]):
             allowed = ", ".join(get_args(hints[field]))
             raise ValueError(f"core.{field}={value!r}: unknown; allowed: {allowed}")
-    return CORES[name](**settings)
+    core = CORES[name](**settings)  # has its own ranges
+    for field, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"core.{field}={value}: must be finite")
+    return core

@@ -18,8 +18,10 @@ Three exact rewritings make it small and fast:
   computed again, so memory grows with T / chunk, not with T times the state. On CPU the outer products live
   for one step only, and segments short enough to keep all their states are one chunk.
 
-`horizon` is a departure: in the paper beta starts near one half in every channel, a memory of two steps. What
-moves slowly is then hard to tell from its own past; see scripts/notebooks/results, inverted_double_pendulum-P.
+`horizon` and `gate_bias` are departures, of the start alone. In the paper beta starts near one half in every
+channel, a memory of two steps, and gates start nearly closed. What moves slowly is then hard to tell from its own
+past, the more so with an even r, of which no oscillator stands still; see scripts/notebooks/results,
+inverted_double_pendulum-P.
 
 Plain form: `networks.plain_forms.arelit_attention`, with none of the three.
 """
@@ -216,6 +218,7 @@ class Block(nn.Module):
     eta: int
     r: int
     horizon: int
+    gate_bias: float
 
     @nn.compact
     def __call__(self, carry: LayerCarry, x: jax.Array, keep: jax.Array, phase: jax.Array):
@@ -242,7 +245,7 @@ class Block(nn.Module):
             gamma_expansion=nn.sigmoid(p3),
         )
         carry, attended = attention(features, keep.astype(v.dtype), phase, carry, self.r)
-        return carry, gated_sublayers(x, attended, self.d_ffc)
+        return carry, gated_sublayers(x, attended, self.d_ffc, self.gate_bias)
 
     def start_of_beta(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         """Initial bias of kqvbg: zeros, but beta near 1 / tau with log tau evenly spread over 2 .. horizon."""
@@ -271,13 +274,13 @@ class AReLiT(nn.Module):
     """oscillators: the rank of the approximation"""
     horizon: int = 1
     """longest time constant of the values' gate at the start, in steps; 1: the paper's start"""
+    gate_bias: float = 2.0
+    """how closed the gates in place of residual connections start"""
 
     def setup(self):
         self.embedding = Dense(self.d_model, kernel_init=orthogonal(SQRT2))
-        self.layers = [
-            Block(self.d_model, self.d_head, self.d_ffc, self.n_heads, self.eta, self.r, self.horizon)
-            for _ in range(self.n_layers)
-        ]
+        sizes = (self.d_model, self.d_head, self.d_ffc, self.n_heads, self.eta, self.r)
+        self.layers = [Block(*sizes, self.horizon, self.gate_bias) for _ in range(self.n_layers)]
 
     @nn.nowrap
     def initialize_carry(self, batch_shape: tuple[int, ...]) -> Carry:

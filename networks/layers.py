@@ -139,11 +139,11 @@ class GRUGate(nn.Module):
         return (1 - z) * x + z * h
 
 
-def gated_sublayers(x: jax.Array, attended: jax.Array, d_ffc: int) -> jax.Array:
+def gated_sublayers(x: jax.Array, attended: jax.Array, d_ffc: int, gate_bias: float = 2.0) -> jax.Array:
     """What follows the attention in AReLiT and ReLiT: gate; LayerNorm, feed-forward, relu, gate.
 
     To be called in a compact method, to which the parameters belong. x: the block's input [T, ..., d_model];
-    attended: the heads' read-outs [T, ..., H, d_head]. Returns [T, ..., d_model].
+    attended: the heads' read-outs [T, ..., H, d_head]; gate_bias: see GRUGate. Returns [T, ..., d_model].
     """
     gain = math.sqrt(2.0)
 
@@ -151,7 +151,7 @@ def gated_sublayers(x: jax.Array, attended: jax.Array, d_ffc: int) -> jax.Array:
         return Dense(width, kernel_init=orthogonal(gain), name=name)
 
     def gate(name):
-        return GRUGate(lambda n: orthogonal_columns(n, gain), name=name)
+        return GRUGate(lambda n: orthogonal_columns(n, gain), gate_bias, name=name)
 
     attended = attended.reshape(*x.shape[:-1], attended.shape[-2] * attended.shape[-1])
     attended = dense(x.shape[-1], "project")(attended)

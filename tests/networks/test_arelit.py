@@ -148,6 +148,16 @@ def test_parameters_may_be_more_precise_than_memory_and_inputs(x64):
         assert jax.eval_shape(core.apply, params, carry, inputs, resets)[1].dtype == jnp.float64
 
 
+@pytest.mark.parametrize("settings, bias", [({}, 2.0), ({"gate_bias": 0.5}, 0.5)])
+def test_gates_start_as_closed_as_is_asked_for(settings, bias):
+    core = arelit.AReLiT(n_layers=2, d_model=4, d_head=3, d_ffc=4, n_heads=1, eta=2, **settings)
+    arguments = core.initialize_carry((1,)), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1), bool)
+    params = core.init(jax.random.key(0), *arguments)["params"]
+    for layer in ("layers_0", "layers_1"):
+        for gate in ("attention_gate", "ffc_gate"):
+            np.testing.assert_array_equal(params[layer][gate]["bias"], bias)
+
+
 def test_beta_starts_with_time_constants_up_to_the_horizon():
     def biases(horizon):
         core = arelit.AReLiT(n_layers=1, d_model=4, d_head=50, d_ffc=4, n_heads=3, eta=2, horizon=horizon)
