@@ -21,7 +21,7 @@ LSTM = {"name": "lstm", "n_layers": 1, "d_model": 600}
 GRU = {"name": "gru", "n_layers": 1, "d_model": 680}
 # Small, for the trainers' defaults.
 ARELIT_64 = ARELIT | {"n_layers": 2, "d_model": 64, "d_head": 32, "d_ffc": 64, "n_heads": 2, "eta": 2}
-# Continuous control: an oscillator that stands still, values that start with longer memories, gates that start open.
+# Continuous control: one oscillator stands still, values start with longer memories, gates start open.
 ARELIT_CONTROL = ARELIT_64 | {"r": 3, "horizon": 32, "gate_bias": 0.0}
 ARELIT_32 = ARELIT | {"n_layers": 1, "d_model": 32, "d_head": 16, "d_ffc": 32, "n_heads": 2, "eta": 2}
 
