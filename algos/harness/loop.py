@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -225,7 +225,7 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
         return compiled
 
     def compile_evaluation(lowered: Any) -> Any:
-        wait([updating])
+        updating.result()  # whose error is this one's too
         compiled = lowered.compile(evaluation_options())
         sizes = {name: getattr(config, name) for name in ("num_seeds", "eval_episodes")}
         footprint.check(compiled, config, mesh, of="an evaluation", lowered_by=sizes, available=available)
