@@ -33,8 +33,6 @@ from networks.recurrence import join_time, split_time
 CHUNK_LENGTH = {"cpu": 16, "accelerator": 64}
 # Added to mLSTM's denominator, as in the released code.
 EPSILON = 1e-6
-# exp(-m) of mLSTM stays finite in float32.
-LOWEST_STABILISER = -80.0
 
 
 def _einsum(equation, *factors):
@@ -300,8 +298,7 @@ def mlstm(state: MLSTMState, keep: jax.Array, inputs: MLSTMInputs) -> tuple[MLST
 
 def _normalised(numerator, overlap, stabiliser):
     """h of C^T q [..., V], n . q [...] and m [...]."""
-    least = jnp.exp(-jnp.maximum(stabiliser, LOWEST_STABILISER))
-    return numerator / (jnp.maximum(jnp.abs(overlap), least) + EPSILON)[..., None]
+    return numerator / (jnp.maximum(jnp.abs(overlap), jnp.exp(-stabiliser)) + EPSILON)[..., None]
 
 
 def _mlstm_step(state, keep, x):
