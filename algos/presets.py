@@ -19,10 +19,9 @@ RELIT = {"name": "relit", "update_rule": "projected_sigmoid", "kernel": "pp_relu
 GTRXL = {"name": "gtrxl", "n_layers": 4, "d_model": 128, "d_head": 64, "n_heads": 4}
 LSTM = {"name": "lstm", "n_layers": 1, "d_model": 600}
 GRU = {"name": "gru", "n_layers": 1, "d_model": 680}
-# Small, for the trainers' defaults.
-ARELIT_64 = ARELIT | {"n_layers": 2, "d_model": 64, "d_head": 32, "d_ffc": 64, "n_heads": 2, "eta": 2}
-# Continuous control: one oscillator stands still, values start with longer memories, gates start open.
-ARELIT_CONTROL = ARELIT_64 | {"r": 3, "horizon": 32, "gate_bias": 0.0}
+# Smaller, for the trainers' defaults. Control: one oscillator stands still, values start with longer memories and
+# gates start open.
+ARELIT_CONTROL = ARELIT | {"n_layers": 2, "n_heads": 2, "eta": 2, "r": 3, "horizon": 32, "gate_bias": 0.0}
 ARELIT_32 = ARELIT | {"n_layers": 1, "d_model": 32, "d_head": 16, "d_ffc": 32, "n_heads": 2, "eta": 2}
 
 # --------------------------------------------------------------------------------------------------------------
