@@ -796,6 +796,7 @@ def _draw(table: Any, path: Path) -> None:
         error = None if math.isnan(low) else [[mean - low], [high - mean]]
         right.errorbar(cost, mean, error, fmt="o", markersize=4, elinewidth=1)
         right.annotate(each.core, (cost, mean), (4, 4), textcoords="offset points", fontsize=7)
+    right.margins(x=0.15, y=0.1)
     right.set(xscale="log", xlabel="training, microseconds per environment step", ylabel="interquartile mean")
     right.set_title("score against cost")
     right.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
