@@ -20,7 +20,7 @@ GTRXL = {"name": "gtrxl", "n_layers": 4, "d_model": 128, "d_head": 64, "n_heads"
 LSTM = {"name": "lstm", "n_layers": 1, "d_model": 600}
 GRU = {"name": "gru", "n_layers": 1, "d_model": 680}
 # Smaller, for the trainers' defaults. Control: one oscillator stands still, values start with longer memories and
-# gates start open.
+# gates start half open.
 ARELIT_CONTROL = ARELIT | {"n_layers": 2, "n_heads": 2, "eta": 2, "r": 3, "horizon": 32, "gate_bias": 0.0}
 ARELIT_32 = ARELIT | {"n_layers": 1, "d_model": 32, "d_head": 16, "d_ffc": 32, "n_heads": 2, "eta": 2}
 

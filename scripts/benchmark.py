@@ -473,7 +473,7 @@ def one_core(settings: dict[str, Any], gemm_gflops: float) -> Results:
             for batch in BATCHES
         },
         "gradient_ms": {},
-        "gradient_of_matrix_product_rate": {},  # the parameters' products alone, without those of the recurrence
+        "gradient_matrix_product_fraction": {},  # the parameters' products alone, without those of the recurrence
         "gradient_buffers_mb": {},
         "compile_seconds": {},
     }
@@ -492,7 +492,7 @@ def one_core(settings: dict[str, Any], gemm_gflops: float) -> Results:
         seconds = median_seconds(gradient, params, carry, inputs, resets, repeats=3)
         result["gradient_ms"][name] = 1e3 * seconds
         flops = 3 * matrix_flops(params, length * LEARNING_BATCH)
-        result["gradient_of_matrix_product_rate"][name] = flops / seconds / 1e9 / gemm_gflops
+        result["gradient_matrix_product_fraction"][name] = flops / seconds / 1e9 / gemm_gflops
     return result
 
 
@@ -510,14 +510,19 @@ def chunks_against_steps() -> Results:
         batch, heads, key_width, value_width = state.shape
         if name == "mlstm":
             state = chunked.MLSTMState(state, jnp.zeros(state.shape[:3]), jnp.zeros(state.shape[:2]))
-        widths = {"key": (key_width,), "query": (key_width,), "value": (value_width,)}
-        keys = jax.random.split(jax.random.key(0), len(kind._fields))
-        inputs = kind(*(
-            jax.random.normal(key, (length, batch, heads, *widths.get(field, ()))) / math.sqrt(key_width)
-            for field, key in zip(kind._fields, keys, strict=True)
-        ))  # fmt: skip
-        decay = kind._fields[0]  # its logarithm
-        inputs = inputs._replace(**{decay: -jnp.abs(getattr(inputs, decay))})
+        keys = iter(jax.random.split(jax.random.key(0), 8))
+
+        def draw(*width, heads=heads, batch=batch, keys=keys):
+            return jax.random.normal(next(keys), (length, batch, heads, *width))
+
+        drawn = {"key": draw(key_width) / key_width**0.5, "query": draw(key_width), "value": draw(value_width)}
+        if name == "mlstm":
+            drawn |= {"log_forget": -jnp.abs(draw()), "log_input": draw()}
+        else:
+            drawn |= {"log_decay": -jnp.abs(draw())}
+        if name == "gated_deltanet":
+            drawn |= {"rate": jax.nn.sigmoid(draw())}
+        inputs = kind(**drawn)
         keep = jnp.ones((length, batch))
 
         def in_chunks(inputs, memory=memory, state=state, keep=keep):

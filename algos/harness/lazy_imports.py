@@ -13,8 +13,10 @@ class Unloaded(ModuleType):
     """Stands for a module until one of its attributes is asked for, then lets that one take its place."""
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("__file__", "__wrapped__"):  # who looks through sys.modules for them does not want it
+            raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
+            sys.modules.pop(self.__name__, None)
         return getattr(importlib.import_module(self.__name__), name)
 
 

@@ -194,7 +194,7 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
 
     The update takes over the buffers of the state it is given; the evaluation leaves them as they are. While XLA
     compiles one program the next is traced; the update comes first, for it is the largest. The evaluation comes
-    last and is compiled while the first updates run.
+    last; on CPU it is compiled while the first updates of a new run go on.
 
     Args:
         trainer: the Trainer.
@@ -215,13 +215,18 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
         return trainer.evaluate(state, key, DETERMINISTIC)
 
     def lower(fn: Any, *args: Any, out: Any, donate: tuple[int, ...] = ()) -> Any:
-        seconds[fn.__name__] = time.monotonic()
         program = jax.jit(devices.over_seeds(fn, mesh), donate_argnums=donate, out_shardings=out)
         return program.lower(*args)
 
-    def compile_it(name: str, lowered: Any, options: dict[str, Any]) -> Any:
-        compiled = lowered.compile(options)
-        seconds[name] = time.monotonic() - seconds[name]
+    def compile_update(lowered: Any) -> Any:
+        compiled = lowered.compile()
+        seconds["update"] = time.monotonic() - begin
+        footprint.check(compiled, config, mesh, state=abstract)
+        return compiled
+
+    def compile_start(lowered: Any, since: float) -> Any:
+        compiled = lowered.compile(start_options())
+        seconds["init"] = time.monotonic() - since
         return compiled
 
     def compile_evaluation(lowered: Any) -> Any:
@@ -238,16 +243,14 @@ def compile_programs(trainer: Any, config: Any, abstract: Any, abstract_keys: An
         out = (state_sharding, sharding, sharding)
         lowered = lower(guarded(trainer.update), abstract, is_whole, out=out, donate=(0,))
         _, _, update_metrics = lowered.out_info
-        updating = threads.submit(compile_it, "update", lowered, {})
-        starting = threads.submit(
-            compile_it, "init", lower(trainer.init, abstract_keys, out=state_sharding), start_options()
-        )
+        updating = threads.submit(compile_update, lowered)
+        since = time.monotonic()
+        starting = threads.submit(compile_start, lower(trainer.init, abstract_keys, out=state_sharding), since)
         lowered = lower(evaluate, abstract, abstract_keys, out=sharding)
         evaluating = threads.submit(compile_evaluation, lowered)
         update, init = updating.result(), starting.result()
     finally:
         threads.shutdown(wait=False)
-    footprint.check(update, config, mesh, state=abstract)
     parts = ", ".join(f"{name} {seconds[name]:.1f} s" for name in ("update", "init"))
     say(f"compiled in {time.monotonic() - begin:.1f} s: {parts}")
     return Programs(init, update, evaluating, metrics.columns(update_metrics, lowered.out_info))
@@ -343,6 +346,10 @@ def _train(
         if on_host:
             state = begin_episodes(state, programs.init(_keys_after(update, RESTART, seed_keys)))
     saved = update
+    # What is refused leaves an earlier run as it is, and no other process alone. An accelerator may try programs
+    # out while it compiles, for which it needs memory.
+    if restored is not None or jax.process_count() > 1 or jax.default_backend() != "cpu":
+        processes.on_all(programs.evaluation.result)
 
     report = Report(
         processes.on_first(
@@ -397,8 +404,6 @@ def _train(
 
     # With environments on the host an update can take minutes: it is given up rather than waited for.
     interrupts.can_save = not on_host
-    if jax.process_count() > 1:
-        programs.evaluation.result()  # refused by all processes before the first update
     with report.bar:
         while update < trainer.num_updates and stopped_by() is None:
             state, is_whole, update_metrics = programs.update(state, is_whole)

@@ -39,7 +39,7 @@ def test_bad_settings_are_named(name, settings, message):
 def test_hyperparameters_are_the_contracts():
     fields = {name: list(networks.hyperparameters(name)) for name in networks.CORES}
     assert fields["relit"] == "n_layers d_model d_head d_ffc n_heads nu kernel update_rule".split()
-    assert fields["arelit"] == "n_layers d_model d_head d_ffc n_heads eta r".split()
+    assert fields["arelit"] == "n_layers d_model d_head d_ffc n_heads eta r horizon gate_bias".split()
     assert fields["gtrxl"] == "n_layers d_model d_head n_heads memory_len mlp_num normalize_query".split()
     assert fields["mamba2"] == (
         "n_layers d_model n_heads d_head d_state n_groups d_conv dt_floor dt_ceiling".split()
