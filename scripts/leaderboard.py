@@ -840,6 +840,7 @@ def about(settings: Settings) -> dict[str, Any]:
         "learning_rates": list(RATES),
         "search_seeds": list(SEARCH_SEEDS),
         "search_share": SEARCH_SHARE,
+        "tasks": {task: f"{row.trainer}, {row.budget} steps, {row.flags}" for task, row in TASKS.items()},
     }
 
 
@@ -855,11 +856,17 @@ def check_directory(path: Path, settings: Settings) -> None:
     try:
         stored = yaml.safe_load(file.read_text(encoding="utf-8"))
         then = {name: stored[name] for name in about(settings)}
+        tasks_then = dict(then.pop("tasks"))
     except KeyError as error:
         raise BadInput(f"output={str(path)!r}: {LEADERBOARD} lacks the field {error.args[0]}") from error
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise BadInput(f"output={str(path)!r}: {LEADERBOARD} cannot be read: {one_line(error)[:200]}") from error
-    for name, value in about(settings).items():
+    now = about(settings)
+    for task, row in now.pop("tasks").items():
+        if row != tasks_then.get(task, row):  # further tasks may have come
+            raise BadInput(f"tasks: {task} is {row!r}; must be {tasks_then[task]!r}, as in the other jobs of "
+                           f"output={str(path)!r}; choose another directory")  # fmt: skip
+    for name, value in now.items():
         if value != then[name]:
             raise BadInput(f"{name}={value}: must be {then[name]}, as in the other jobs of "
                            f"output={str(path)!r}")  # fmt: skip

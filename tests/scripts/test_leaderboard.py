@@ -217,6 +217,18 @@ def test_jobs_of_one_directory_have_the_same_settings(main, made_up, tmp_path):
     assert contents(tmp_path) == before and len(made_up) == 1
 
 
+def test_jobs_of_one_directory_have_the_same_tasks(main, made_up, tmp_path, monkeypatch):
+    assert main("--cores", "gru", "--output", tmp_path)[0] == 0
+    before = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setitem(leaderboard.TASKS, "tiny", TINY._replace(budget=320))
+        code, _, err = main("--cores", "gru", "lstm", "--output", tmp_path)
+    assert code == 2 and err.count("\n") == 1 and contents(tmp_path) == before, err
+    assert "tasks: tiny is 'a2c_arelit, 320 steps, " in err and "must be 'a2c_arelit, 160 steps, " in err
+    monkeypatch.setitem(leaderboard.TASKS, "more", TINY)
+    assert main("--cores", "gru", "lstm", "--tasks", "tiny", "--output", tmp_path)[0] == 0
+
+
 def test_a_run_of_other_settings_is_not_gone_on_with(tiny, tmp_path):
     job = leaderboard.Job("gru", "tiny", leaderboard.FULL, tmp_path)
     run = tmp_path / "run"
