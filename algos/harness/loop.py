@@ -413,7 +413,9 @@ def _train(
             in_flight.append(dispatched(update_metrics, is_whole))
             if update in save_points:
                 fetch(at_most=0)
+                begin = time.monotonic()
                 evaluate = programs.evaluation.result()
+                report.leave_out(time.monotonic() - begin)
                 evaluation = evaluate(state, jax.device_put(evaluation_keys(seed_keys, update), sharding))
                 report.write_rows(processes.gathered(evaluation, mesh))
                 save()

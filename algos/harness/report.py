@@ -69,6 +69,10 @@ class Report:
         """Leaves what was done since the last row (evaluation, saving) out of the next row's rate."""
         self._mark, self._marked_update = time.monotonic(), self.update
 
+    def leave_out(self, seconds: float) -> None:
+        """Leaves time in which no update could run (it waited for a compilation) out of the next row's rate."""
+        self._mark += seconds
+
     def carry(self) -> dict[str, Any]:
         """What a resumed run needs to write the same rows, as JSON: the interval begun and the time taken."""
         elapsed_s = time.monotonic() - self._start
