@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from networks.layers import Dense, common_dtype, gated_sublayers, orthogonal, run_layers
+from networks.layers import Dense, bias_of_time_constants, common_dtype, gated_sublayers, orthogonal, run_layers
 from networks.recurrence import (
     Form,
     OuterInputs,
@@ -250,8 +250,7 @@ class Block(nn.Module):
     def start_of_beta(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         """Initial bias of kqvbg: zeros, but beta near 1 / tau with log tau evenly spread over 2 .. horizon."""
         bias = np.zeros((self.n_heads, 5, self.d_head))
-        tau = np.geomspace(2.0, max(2.0, self.horizon), self.d_head)
-        bias[:, 3] = np.log(1 / (tau - 1))
+        bias[:, 3] = bias_of_time_constants(self.horizon, self.d_head)
         return jnp.asarray(bias.reshape(shape), dtype)
 
 

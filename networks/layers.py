@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from networks.precision import matmul, product_precision
 
@@ -63,6 +64,14 @@ def _blocks_initialiser(initialiser, num_blocks):
         return jnp.moveaxis(blocks, 0, 1).reshape(shape)
 
     return init
+
+
+def bias_of_time_constants(horizon: int, width: int) -> np.ndarray:
+    """Biases [width] with which sigmoid gates start at 1 / tau, log tau evenly spread over 2 .. horizon.
+
+    Zeros, one half everywhere, for a horizon of 1 or 2.
+    """
+    return 0.0 - np.log(np.geomspace(2.0, max(2.0, horizon), width) - 1)
 
 
 @jax.custom_vjp

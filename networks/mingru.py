@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from networks.blocks import Block, FeedForwardPart, RMSNorm, Stack, fan_in_uniform
-from networks.layers import Dense
+from networks.layers import Dense, bias_of_time_constants
 from networks.recurrence import default_form, linear_recurrence
 
 
@@ -55,8 +55,7 @@ class Mixer(nn.Module):
 
     def bias_init(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         (width,) = shape
-        tau = np.geomspace(2.0, max(2.0, self.horizon), width)
-        return jnp.asarray(-np.log(tau - 1), dtype)
+        return jnp.asarray(bias_of_time_constants(self.horizon, width), dtype)
 
 
 class MinGRU(Stack):
