@@ -850,18 +850,17 @@ def check_directory(path: Path, settings: Settings) -> None:
         raise BadInput(f"output={str(path)!r}: holds a run; must be a directory of its own")
     if os.path.lexists(path) and not path.is_dir():
         raise BadInput(f"output={str(path)!r}: must be a directory")
-    file = path / LEADERBOARD
+    file, now = path / LEADERBOARD, about(settings)
     if not file.exists():
         return
     try:
         stored = yaml.safe_load(file.read_text(encoding="utf-8"))
-        then = {name: stored[name] for name in about(settings)}
+        then = {name: stored[name] for name in now}
         tasks_then = dict(then.pop("tasks"))
     except KeyError as error:
         raise BadInput(f"output={str(path)!r}: {LEADERBOARD} lacks the field {error.args[0]}") from error
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise BadInput(f"output={str(path)!r}: {LEADERBOARD} cannot be read: {one_line(error)[:200]}") from error
-    now = about(settings)
     for task, row in now.pop("tasks").items():
         if row != tasks_then.get(task, row):  # further tasks may have come
             raise BadInput(f"tasks: {task} is {row!r}; must be {tasks_then[task]!r}, as in the other jobs of "
